@@ -1,0 +1,66 @@
+"""Files that appear whole or not at all: a temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from imgret.errors import SpaceError
+
+PARTIAL = ".partial"
+
+
+def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Let `fill` write a file under a temporary name, then rename it to `path`.
+
+    A reader sees the old file or the new one, never a part. On any failure the temporary file is
+    removed and `path` is as it was; a full disk raises SpaceError.
+    """
+    temporary = path.with_name(path.name + PARTIAL)
+    try:
+        with open(temporary, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"no space left while writing {path}; what was written before is safe. "
+                "Free some space and run the same command again"
+            ) from error
+        raise
+    _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    write_with(path, lambda file: file.write(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends to `path`, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that a person can read and git can compare. NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems refuse fsync on a folder; the rename still holds
+        pass
+    finally:
+        os.close(handle)

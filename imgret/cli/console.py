@@ -1,0 +1,188 @@
+"""Talk goes to stderr, with progress on a terminal; data goes to stdout. rich loads when something is printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from imgret.evaluation.scores import Scores
+    from imgret.extraction.extract import ExtractReport, Progress
+    from imgret.indexes.build import IndexReport
+
+
+def talk() -> Console:
+    """The console for people, on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def data() -> Console:
+    """The console for tables on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
+    """A table in the house's style; the columns named in `right` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+@contextmanager
+def extraction_progress(quiet: bool) -> Iterator[Progress | None]:
+    """A bar with images/s and time left on a terminal; a line every ten seconds elsewhere; nothing if quiet."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield _plain_progress()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("[bold]extracting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}"),
+        console=talk(),
+    )
+    with bar:
+        task = bar.add_task("", total=None, rate="", failed="")
+        started = time.perf_counter()
+
+        def show(done: int, total: int, failed: int) -> None:
+            rate = done / max(time.perf_counter() - started, 1e-9)
+            words = f"[red]{failed} failed" if failed else ""
+            bar.update(task, completed=done, total=total, rate=f"{rate:.1f} images/s", failed=words)
+
+        yield show
+
+
+def _plain_progress() -> Progress:
+    started = last = time.perf_counter()
+
+    def show(done: int, total: int, failed: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last >= 10:
+            last = now
+            rate = done / (now - started)
+            left = (total - done) / rate
+            print(f"imgret: {done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed",
+                  file=sys.stderr)  # fmt: skip
+
+    return show
+
+
+def print_extraction(report: ExtractReport, dry_run: bool = False) -> None:
+    """The summary of a run, on stderr."""
+    out = talk()
+    for note in report.notes[:10]:
+        out.print(f"note: {note}", markup=False)
+    did = "would be " if dry_run else ""
+    parts = [f"{report.added} {did}added", f"{report.kept} kept", f"{report.replaced} {did}replaced"]
+    if report.gone:
+        parts.append(f"{report.gone} gone" + (" and removed" if report.pruned else " (kept; --prune removes them)"))
+    if report.failed:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.failures.most_common())
+        parts.append(f"{report.failed} failed ({reasons})")
+    if report.others:
+        parts.append(f"{report.others} other files passed over")
+    out.print(f"{report.found} images: {', '.join(parts)}.", markup=False)
+    if dry_run:
+        return
+    if report.seconds and report.to_do:
+        clock = report.clock
+        busiest = max(
+            (clock.describing, "the model"), (clock.decoding, "waiting for decoded images"), (clock.writing, "writing")
+        )
+        out.print(f"{report.to_do / report.seconds:.1f} images/s over {report.seconds:.1f} s; "
+                  f"most of it was {busiest[1]} ({busiest[0] / report.seconds:.0%}).", markup=False)  # fmt: skip
+    if not report.trained:
+        out.print("The weights are UNTRAINED (random): near-duplicates are found, little else.", style="yellow")
+    out.print(f"{report.store} now holds {report.total} descriptors.", markup=False)
+    if report.failed:
+        out.print(f"Why images failed: {report.store}/failures.csv", markup=False)
+
+
+def plain(text: str) -> Any:
+    """Text that rich must not read as markup: file names may hold [brackets]."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def complain(text: str) -> None:
+    """One line about something that went wrong, on stderr."""
+    print(f"imgret: {text}", file=sys.stderr)
+
+
+def print_index(report: IndexReport, verbose: bool) -> None:
+    """The summary of an index, on stderr."""
+    out = talk()
+    for line in report.lines():
+        out.print(line, markup=False)
+
+
+def print_scores(document: dict[str, Any]) -> None:
+    """Scores as percentages, and the protocol card, on stdout."""
+    out = data()
+    subsets = document["subsets"]
+    first = next(iter(subsets.values()))
+    names = [name for name in ("map", "mp@1", "mp@5", "mp@10") if name in first]
+    names += [name for name in ("recall@1", "recall@5", "recall@10") if name in first]
+    protocol = document["protocol"]
+    if len({"map_trapezoid", "map_finite"} & set(first)) == 2:
+        other = "map_finite" if protocol["ap"] == "trapezoid" else "map_trapezoid"
+        names.insert(1, other)
+    shown = table("", *names, "queries", "skipped", right=(*names, "queries", "skipped"))
+    for subset, values in subsets.items():
+        cells = ["–" if values[name] is None else f"{100 * values[name]:.2f}" for name in names]
+        shown.add_row(subset, *cells, str(values["queries"]), str(values["skipped"]))
+    out.print(shown)
+    card = table("protocol", "", title=None)
+    for key, value in protocol.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {number}" for name, number in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(str(one) for one in value)
+        text = str(value)
+        card.add_row(key, plain(text[:12] + "..." if key.endswith("sha256") and value else text))
+    out.print(card)
+
+
+def print_score_notes(scores: Scores, verbose: bool) -> None:
+    """What was left out of the means or counted as missed, on stderr; all names if verbose."""
+    from imgret.ids import escape
+
+    out = talk()
+    some = None if verbose else 5
+
+    def note(what: str, names: list[str]) -> None:
+        if names:
+            shown = ", ".join(escape(name) for name in names[:some])
+            more = f" and {len(names) - 5} more (-v shows all)" if some and len(names) > 5 else ""
+            out.print(f"{len(names)} {what}: {shown}{more}", markup=False)
+
+    note("images of the ground truth are not in the index, counted as never found", scores.missing)
+    note("queries have no ranking, counted as 0", scores.missing_queries)
+    for subset in scores.subsets:
+        note(f"queries have no positive in {subset}, left out of its mean", scores.skipped(subset))
+    if scores.counts.truncated:
+        out.print(f"{scores.counts.truncated} rankings are cut short; positives beyond their end count as never found.")

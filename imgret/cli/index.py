@@ -1,0 +1,58 @@
+"""`imgret index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from imgret.cli.errors import reports_errors
+from imgret.cli.options import Quiet, Verbose
+
+_KIND = "auto, flat, hnsw, ivf or ivfpq; auto chooses by count, dimension and memory, and says why."
+
+
+@reports_errors
+def index(
+    stores: Annotated[list[Path], Argument(help="One or more stores.", show_default=False)],
+    output: Annotated[Path, Option("--output", "-o", help="Folder of the index.", show_default=False)],
+    kind: Annotated[str, Option(help=_KIND)] = "auto",
+    factory: Annotated[str | None, Option(help="A FAISS factory string instead of a kind.", show_default=False)] = None,
+    max_memory: Annotated[
+        str | None, Option(help="Memory the index may take, such as 4GB.", show_default="half of this machine's")
+    ] = None,
+    target_recall: Annotated[float, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.")] = 0.95,
+    seed: Annotated[int, Option(help="Seed of samples and clustering.")] = 0,
+    add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build a FAISS index over stores, or bring an existing one up to date, and measure its recall.
+
+    Example: imgret index store -o index
+    """
+    from imgret.indexes.kinds import INDEX_KINDS, parse_memory
+    from imgret.tables import look_up
+
+    if kind != "auto":
+        look_up(INDEX_KINDS, "index kind", kind)
+    if kind != "auto" and factory is not None:
+        raise typer.BadParameter("give --kind or --factory, not both")
+
+    from imgret import workflows
+    from imgret.cli import console
+
+    report = workflows.build_index(
+        stores,
+        output,
+        kind=kind,
+        factory=factory,
+        max_memory=parse_memory(max_memory) if max_memory else None,
+        target_recall=target_recall,
+        seed=seed,
+        add_only=add,
+    )
+    if not quiet:
+        console.print_index(report, verbose)

@@ -1,0 +1,53 @@
+"""`imgret models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument
+
+from imgret.cli.errors import reports_errors
+from imgret.cli.options import Quiet, Verbose
+
+_WEIGHTS = {
+    "trunk": "the trunk's public ImageNet weights, downloaded once (--weights auto)",
+    "none": "none yet: --weights FILE, or --weights none for random ones",
+    "ships": "ships with the package",
+}
+
+
+@reports_errors
+def models(
+    name: Annotated[str | None, Argument(help="Explain one model.", show_default="list all")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what can extract: dimension, trunk, size, where its weights come from.
+
+    Example: imgret models glam
+    """
+    from imgret.cli import console
+    from imgret.models import MODELS
+    from imgret.tables import look_up
+
+    if name is None:
+        shown = console.table("model", "dim", "trunk", "image size", "weights", "what it is", right=("dim", "image size"))
+        for key, card in MODELS.items():
+            shown.add_row(key, str(card.dim or "trunk's"), card.backbone, f"{card.image_size} px",
+                          "public trunk" if card.weights == "trunk" else "none yet", card.summary)  # fmt: skip
+        console.data().print(shown)
+        return
+    card = look_up(MODELS, "model", name)
+    shown = console.table("model", name)
+    for what, value in (
+        ("what it is", card.summary),
+        ("paper", card.paper),
+        ("descriptor", f"{card.dim} numbers" if card.dim else "as many numbers as the trunk has channels"),
+        ("trunk", f"{card.backbone} (timm); another with --backbone NAME"),
+        ("image size", f"{card.image_size} px, the longer side; another with --image-size"),
+        ("weights", _WEIGHTS[card.weights]),
+        ("try it", f"imgret extract photos/ -o store --model {name}"
+                   + ("" if card.weights == "trunk" else " --weights none   (untrained)")),
+    ):  # fmt: skip
+        shown.add_row(what, value)
+    console.data().print(shown)

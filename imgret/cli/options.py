@@ -1,0 +1,78 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download; HF_HUB_OFFLINE=1 does the same.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-j", min=0, help="Decode processes; 0 decodes in this one.", show_default="one per core"),
+]
+WeightsNow = Annotated[
+    str | None,
+    typer.Option("--weights", help="Where the weights file of the index is now, if it moved.", show_default=False),
+]
+
+
+def parse_scales(text: str | None) -> tuple[float, ...] | None:
+    """'1,0.7071,1.4142' -> (1.0, 0.7071, 1.4142)."""
+    if text is None:
+        return None
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= 8 for scale in scales) or len(set(scales)) != len(scales):
+        raise typer.BadParameter(f"{text!r} is not a list of different factors such as 1,0.7071,1.4142")
+    return scales
+
+
+def parse_part(text: str | None) -> tuple[int, int] | None:
+    """'2/8' -> (2, 8)."""
+    if text is None:
+        return None
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        index = count = 0
+    if not 1 <= index <= count:
+        raise typer.BadParameter(f"{text!r} is not I/N with I from 1 to N, such as 2/8")
+    return index, count
+
+
+def parse_box(text: str | None) -> tuple[int, int, int, int] | None:
+    """'10,20,200,300' -> (10, 20, 200, 300)."""
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in text.split(","))
+    except ValueError:
+        x1 = y1 = x2 = y2 = 0
+    if not (0 <= x1 < x2 and 0 <= y1 < y2):
+        raise typer.BadParameter(f"{text!r} is not x1,y1,x2,y2 in pixels, right and bottom exclusive")
+    return x1, y1, x2, y2
+
+
+def parse_choice(choices: tuple[str, ...], text: str | None) -> str | None:
+    """One of the words, or BadParameter with the nearest."""
+    from imgret.tables import did_you_mean
+
+    if text is None or text in choices:
+        return text
+    raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}{did_you_mean(text, choices)}")
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path, or an InputError that names it."""
+    from imgret.errors import InputError
+
+    if not path.exists():
+        raise InputError(f"{what} {path}: no such file or folder")
+    return path

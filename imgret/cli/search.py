@@ -1,0 +1,73 @@
+"""`imgret search`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from imgret.cli.errors import reports_errors
+from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Workers, parse_box, parse_choice
+
+FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
+
+
+@reports_errors
+def search(
+    index: Annotated[Path, Argument(help="Folder of the index.", show_default=False)],
+    queries: Annotated[
+        list[str], Argument(help="Query images, folders of them, or a store of query descriptors.", show_default=False)
+    ],
+    k: Annotated[int, Option("-k", "--top", min=1, help="Results a query.")] = 10,
+    box: Annotated[str | None, Option(help="x1,y1,x2,y2: search with this part of the query.", show_default=False)] = None,
+    exclude_self: Annotated[
+        bool, Option("--exclude-self", help="Leave out the query itself: same id, or same file.")
+    ] = False,
+    min_score: Annotated[float | None, Option(help="Leave out lower cosines.", show_default=False)] = None,
+    images: Annotated[Path | None, Option(help="Where the collection is now.", show_default="where it was")] = None,
+    format: Annotated[
+        str | None, Option(help=f"{', '.join(FORMATS)}.", show_default="table on a terminal, else jsonl")
+    ] = None,
+    html: Annotated[Path | None, Option(help="Write a page with pictures of the results.", show_default=False)] = None,
+    weights: WeightsNow = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Rank the images of an index for each query, best first. Scores are cosines.
+
+    Example: imgret search index query.jpg -k 5
+    """
+    region = parse_box(box)
+    form = parse_choice(FORMATS, format) or ("table" if sys.stdout.isatty() else "jsonl")
+
+    from imgret import workflows
+    from imgret.cli import answers, console
+
+    say = console.talk().print
+    found = workflows.search(
+        index,
+        queries,
+        k=k,
+        box=region,
+        exclude_self=exclude_self,
+        min_score=min_score,
+        images=images,
+        options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
+        say=(lambda text: None) if quiet else say,
+    )
+    answers.WRITERS[form](found)
+    if html is not None:
+        answers.write_html(html, found, index)
+        if not quiet:
+            say(f"The page of results is {html}", markup=False)
+    failed = [answer for answer in found if answer.error is not None]
+    for answer in failed:
+        console.complain(f"{answer.query}: {answer.error}")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Scores of a ranking against a ground truth: `metrics` are the formulas, `evaluate` applies them."""

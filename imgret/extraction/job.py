@@ -1,0 +1,62 @@
+"""ExtractJob: everything `imgret extract` can be told, and the defaults' one home. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SCALES = (1.0,)
+EXIF = "apply"
+DECODE = "scaled"
+STORE_DTYPE = "float16"
+
+
+@dataclass(frozen=True)
+class ExtractJob:
+    """One extraction. None means: as the store was begun, or else the default named in brackets.
+
+    images            folders, files, globs, `.tar` files, '-' for a list on stdin
+    output            folder of the store
+    model             a name from `imgret models`, or a weights file
+    backbone          a timm name [the model's own]
+    weights           'auto', 'none' (random, from `seed`) or a weights file ['auto']
+    image_size        longer side in pixels, never enlarged [the model's own]
+    scales            factors of that size whose descriptors are averaged [1]
+    precision         'fp32', 'bf16', 'fp16' or 'auto' ['auto': bf16 where the processor has it]
+    exif              'apply' or 'ignore' the orientation noted in a file ['apply']
+    decode            'scaled' lets JPEG decode at 1/2, 1/4, 1/8; 'exact' decodes every pixel ['scaled']
+    store_dtype       'float16' or 'float32' ['float16']
+    workers           decode processes; None: one per core; 0: decode in this process
+    batch_size        images of equal size described at once; None: 8 on a processor, 64 on a GPU
+    shard_size        images a shard; a shard also closes after `shard_seconds` of work
+    part              (I, N): only the images with sha256(id) mod N == I - 1
+    """
+
+    images: Sequence[str]
+    output: Path
+    model: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    seed: int = 0
+    offline: bool = False
+    image_size: int | None = None
+    scales: tuple[float, ...] | None = None
+    precision: str | None = None
+    exif: str | None = None
+    decode: str | None = None
+    store_dtype: str | None = None
+    list_file: Path | None = None
+    root: Path | None = None
+    part: tuple[int, int] | None = None
+    workers: int | None = None
+    batch_size: int | None = None
+    device: str = "auto"
+    compile: bool = False
+    shard_size: int = 8192
+    shard_seconds: float = 60.0
+    max_megapixels: float = 250.0
+    verify_content: bool = False
+    prune: bool = False
+    strict: bool = False
+    dry_run: bool = False

@@ -1,0 +1,103 @@
+"""Load the model that a job asks for, or that a recipe was made with, ready to describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgret.errors import WeightsError
+from imgret.extraction import recipe as recipes
+from imgret.extraction.describe import Describer, library_versions, resolve_device, resolve_precision
+from imgret.extraction.job import SCALES, ExtractJob
+from imgret.models import MODELS
+from imgret.models.weights import LoadedModel, load_model
+from imgret.store.store import Store, fingerprint_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LoadedDescriber:
+    """A model on its device. `identity` is its part of the recipe, `origin` where its weights were found."""
+
+    describer: Describer
+    identity: dict[str, Any]
+    origin: dict[str, Any]
+    dim: int
+    image_size: int
+    precision: str
+    trained: bool
+
+
+def load_for_job(job: ExtractJob, say: Say) -> LoadedDescriber:
+    """The model for a store that does not exist yet."""
+    if job.model is None:
+        raise WeightsError(
+            "name a model: none ships its weights with imgret yet. For public ImageNet features (downloaded once): "
+            "--model gem; to try the chain with random weights: --model gem --backbone resnet18 --weights none"
+        )
+    weights = "auto" if job.weights is None else job.weights
+    loaded = load_model(job.model, backbone=job.backbone, weights=weights, seed=job.seed, offline=job.offline, say=say)
+    return _ready(loaded, job.device, job.precision, job.scales or SCALES, job.compile)
+
+
+def load_for_recipe(
+    recipe: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    say: Say,
+    *,
+    device: str = "auto",
+    weights: str | None = None,
+    offline: bool = False,
+    compile: bool = False,
+    where: Path | str = "the store",
+) -> LoadedDescriber:
+    """The model a recipe names, checked to be the very same; `weights` says where its file is now."""
+    made_with = recipe["weights"]
+    if made_with["source"] == "file":
+        path = Path(weights or origin.get("path", ""))
+        if not path.is_file():
+            raise WeightsError(f"{where} was made with the weights file {path}, which is not there; "
+                               "say where it is now with --weights FILE")  # fmt: skip
+        loaded = load_model(path, offline=offline, say=say)
+    else:
+        chosen = "none" if made_with["source"] == "none" else "auto"
+        loaded = load_model(
+            recipe["model"], backbone=recipe["backbone"], weights=chosen, seed=made_with.get("seed", 0),
+            offline=offline, say=say, arguments=recipe["arguments"],
+        )  # fmt: skip
+    ready = _ready(loaded, device, recipe["precision"], recipe["scales"], compile)
+    recipes.check_same(Path(where), {key: recipe[key] for key in ready.identity}, ready.identity)
+    return ready
+
+
+def _ready(loaded: LoadedModel, device: str, precision: str | None, scales: Any, compile: bool) -> LoadedDescriber:
+    place = resolve_device(device)
+    resolved = resolve_precision(precision, place)
+    card = MODELS[loaded.identity["model"]]
+    return LoadedDescriber(
+        describer=Describer(loaded.model, place, resolved, scales, compile),
+        identity=dict(loaded.identity),
+        origin=dict(loaded.origin),
+        dim=loaded.model.dim,
+        image_size=card.image_size,
+        precision=resolved,
+        trained=loaded.trained,
+    )
+
+
+def new_store(job: ExtractJob, loaded: LoadedDescriber) -> Store:
+    """A store that is not written yet."""
+    recipe = recipes.build(job, loaded.identity, loaded.image_size, loaded.precision)
+    return Store(
+        path=Path(job.output),
+        recipe=recipe,
+        fingerprint=fingerprint_of(recipe),
+        dim=loaded.dim,
+        roots=[],
+        shards=[],
+        versions=library_versions(),
+        origin=loaded.origin,
+    )

@@ -1,0 +1,87 @@
+"""The recipe of a store: what decides its descriptors. One store, one recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imgret.errors import RecipeError
+from imgret.extraction.job import DECODE, EXIF, SCALES, STORE_DTYPE, ExtractJob
+from imgret.images.decode import DecodeRule
+
+_WORDS = {
+    "model": "--model",
+    "backbone": "--backbone",
+    "weights": "--weights",
+    "image_size": "--image-size",
+    "scales": "--scales",
+    "exif": "--exif",
+    "decode": "--decode",
+    "store_dtype": "--store-dtype",
+    "precision": "--precision",
+}
+
+
+def build(job: ExtractJob, identity: Mapping[str, Any], image_size: int, precision: str) -> dict[str, Any]:
+    """The recipe of a new store. `identity` is the model's (LoadedModel.identity)."""
+    return {
+        **identity,
+        "image_size": job.image_size or image_size,
+        "scales": list(job.scales or SCALES),
+        "crop": "own",
+        "exif": job.exif or EXIF,
+        "decode": job.decode or DECODE,
+        "store_dtype": job.store_dtype or STORE_DTYPE,
+        "precision": precision,
+    }
+
+
+def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
+    """Refuse options that contradict the recipe of an existing store; what is not given is taken from it."""
+    asked: dict[str, Any] = {
+        "backbone": job.backbone,
+        "image_size": job.image_size,
+        "scales": list(job.scales) if job.scales else None,
+        "exif": job.exif,
+        "decode": job.decode,
+        "store_dtype": job.store_dtype,
+        "precision": None if job.precision == "auto" else job.precision,
+    }
+    if job.model is not None and not job.model.endswith(".safetensors"):
+        asked["model"] = job.model
+    for key, value in asked.items():
+        if value is not None and value != recipe[key]:
+            raise _differs(job.output, key, recipe[key], value)
+
+
+def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse a model that is not the one the store was made with."""
+    for key in recipe:
+        if recipe[key] != found.get(key):
+            raise _differs(store, key, recipe[key], found.get(key))
+
+
+def _differs(store: Path, key: str, ours: Any, asked: Any) -> RecipeError:
+    if key == "weights" and isinstance(ours, dict) and isinstance(asked, dict):
+        ours, asked = _weights_text(ours), _weights_text(asked)
+    return RecipeError(
+        f"{store} was made with {key} {ours}, now {key} {asked} is asked for; one store holds one recipe. "
+        f"Leave {_WORDS.get(key, '--model')} out to go on with the store's, or name a new store with -o"
+    )
+
+
+def _weights_text(weights: Mapping[str, Any]) -> str:
+    seed = f", seed {weights['seed']}" if "seed" in weights else ""
+    return f"{weights['source']}{seed} (sha256 {str(weights['sha256'])[:12]}...)"
+
+
+def decode_rule(recipe: Mapping[str, Any], *, max_megapixels: float = 250.0, crop: str | None = None) -> DecodeRule:
+    """How images are decoded under a recipe."""
+    return DecodeRule(
+        size=recipe["image_size"],
+        exif=recipe["exif"] == "apply",
+        scaled=recipe["decode"] == "scaled",
+        max_pixels=int(max_megapixels * 1e6),
+        crop=crop or recipe["crop"],
+    )

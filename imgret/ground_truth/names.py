@@ -1,0 +1,81 @@
+"""Which image of an index a name in a ground truth means.
+
+Published ground truths name images without folder and extension, or from another root than the index was
+made from. A name means the image whose id it is; failing that, the one image with the same stem.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from imgret.errors import GroundTruthError
+from imgret.ids import escape
+
+_BOX = re.compile(r"#-?[\d.]+(?:,-?[\d.]+){3}$")
+_ADVICE = "Extract with --root set to the folder that the ground truth's names are relative to"
+
+
+def unboxed(image_id: str) -> str:
+    """The image of a boxed id: ``a/b.jpg#1,2,30,40`` -> ``a/b.jpg``."""
+    return _BOX.sub("", image_id) if "#" in image_id else image_id
+
+
+def stem(image_id: str) -> str:
+    """The id without folder, box and last extension: ``a/b.c.jpg`` -> ``b.c``."""
+    base = unboxed(image_id).rpartition("/")[2]
+    return base.rpartition(".")[0] or base
+
+
+def stems(name: str) -> tuple[str, str]:
+    """What the stem of a published name may be, the likelier first: ``hotel.2`` may lack its extension."""
+    return unboxed(name).rpartition("/")[2], stem(name)
+
+
+def rows_of(wanted: Iterable[str], ids: Iterable[str]) -> dict[str, int]:
+    """id -> row for those of `wanted` that are ids exactly; the ids are read once."""
+    missing = set(wanted)
+    return {image_id: row for row, image_id in enumerate(ids) if image_id in missing}
+
+
+def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
+    """The row of `ids` each name means, int64 [len(names)]; -1 where it means none.
+
+    By path, else by stem. The stem must be unique: when several images have it, or several names claim one
+    image, GroundTruthError names them, since either choice could be wrong. Images that another name means
+    by path are out of the question: where ``a/1`` is there for ``a/1`` alone, ``b/1`` is missing.
+    The ids are read at most twice; a million take about a second.
+    """
+    by_path = rows_of(names, ids)
+    rows = np.array([by_path.get(name, -1) for name in names], np.int64)
+    rest = np.flatnonzero(rows < 0).tolist()
+    if not rest:
+        return rows
+    keys = {number: stems(names[number]) for number in rest}
+    wanted = {key for pair in keys.values() for key in pair}
+    candidates: dict[str, list[int]] = {}
+    for row, image_id in enumerate(ids):
+        key = stem(image_id)
+        if key in wanted:
+            candidates.setdefault(key, []).append(row)
+    taken = set(by_path.values())
+    claimed: dict[int, int] = {}
+    for number, (base, cut) in keys.items():
+        found = candidates.get(base) or candidates.get(cut) or []
+        if all(row in taken for row in found):
+            continue
+        if len(found) > 1:
+            one, two = escape(ids[found[0]]), escape(ids[found[1]])
+            raise GroundTruthError(
+                f"{escape(names[number])} could be {one} or {two}: both have its stem. {_ADVICE}"
+            )
+        other = claimed.setdefault(found[0], number)
+        if other != number:
+            one, two = escape(names[other]), escape(names[number])
+            raise GroundTruthError(
+                f"{one} and {two} could both be {escape(ids[found[0]])}: all have one stem. {_ADVICE}"
+            )
+        rows[number] = found[0]
+    return rows

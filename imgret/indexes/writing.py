@@ -1,0 +1,101 @@
+"""Writing an INDEX: the files of a generation, then index.json by rename, then the old files go."""
+
+# faiss ships type stubs that do not know the Python layer it adds to its own classes.
+# mypy: disable-error-code="attr-defined"
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import faiss
+import numpy as np
+
+from imgret import atomic
+from imgret.ids import IdTable, escape
+from imgret.indexes.files import INDEX_FILE, file_names
+from imgret.store.shard import sha256_of
+from imgret.store.store import Root
+
+_OURS = re.compile(r"(?:index|ids|origin|deleted|vectors)-(\d+)\.(?:faiss|npy|bin)(?:\.partial)?")
+
+
+def write_faiss(path: Path, index: Any) -> None:
+    """Write a FAISS index, whole or not at all, through Python, as FAISS cannot open every file name."""
+
+    def fill(file: BinaryIO) -> None:
+        failures: list[BaseException] = []
+
+        def write(block: bytes) -> None:
+            try:
+                file.write(block)
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+        except Exception:
+            if failures:  # FAISS tells of "a write error"; the disk said which
+                raise failures[0] from None
+            raise
+
+    atomic.write_with(path, fill)
+
+
+def write_vectors(path: Path, count: int, dim: int, blocks: Iterable[np.ndarray]) -> None:
+    """Write [count, dim] half-precision vectors as .npy, some rows at a time."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype("<f2")),
+        "fortran_order": False,
+        "shape": (count, dim),
+    }
+
+    def fill(file: BinaryIO) -> None:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, "<f2").data)
+
+    atomic.write_with(path, fill)
+
+
+def write_rows(folder: Path, generation: int, ids: IdTable, origin: np.ndarray, deleted: np.ndarray) -> None:
+    """Write the ids, origins [N, 3] and deleted rows of a generation."""
+    names = file_names(generation)
+    ids.save(folder / names["ids"], folder / names["offsets"])
+    atomic.write_with(folder / names["origin"], lambda file: np.save(file, origin))
+    atomic.write_with(folder / names["deleted"], lambda file: np.save(file, deleted))
+
+
+def facts(folder: Path, generation: int) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of the files of a generation that are there."""
+    paths = [folder / name for name in file_names(generation).values()]
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in paths
+        if path.exists()
+    }
+
+
+def place(folder: str | Path, seen_from: Path) -> dict[str, str]:
+    """A folder as index.json tells it: absolute and relative to the INDEX, escaped as ids are."""
+    root = Root.of(Path(folder), seen_from)
+    return {"absolute": escape(root.absolute), "relative": escape(root.relative)}
+
+
+def publish(folder: Path, about: dict[str, Any]) -> None:
+    """Make a generation the one that readers open, and remove the others."""
+    atomic.write_json(folder / INDEX_FILE, about)
+    discard(folder, keep=about["generation"])
+
+
+def discard(folder: Path, keep: int) -> None:
+    """Remove the files of all generations but one. Open files stay readable where the system allows it."""
+    for file in list(folder.iterdir()):
+        match = _OURS.fullmatch(file.name)
+        if match and int(match[1]) != keep:
+            with contextlib.suppress(OSError):  # Windows keeps a mapped file; the next build removes it
+                file.unlink()

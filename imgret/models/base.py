@@ -1,0 +1,66 @@
+"""DescriptorModel: the one-method contract every model keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
+
+
+class DescriptorModel(nn.Module):
+    """A model that turns images into unit descriptors.
+
+    To write one: set `dim`, write `describe`, and `arguments` if the constructor takes any. Pixel
+    mean and std are buffers, so a weights file carries them.
+    """
+
+    dim: int
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0)
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1))
+
+    def describe(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W], sides at least 32 -> descriptors [B, dim], of any length."""
+        raise NotImplementedError
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values: with them and the weights it can be built again."""
+        return {}
+
+    @property
+    def scale_power(self) -> float:
+        """The power of the mean over scales: v = (mean_s f_s^power)^(1/power).
+
+        1 unless no entry of a descriptor can be negative: GeM with no layer behind it returns its p.
+        """
+        return 1.0
+
+    @final  # type: ignore[misc]  # torch declares an attribute, not a method
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB floats in 0..1, [B, 3, H, W], any size -> float32 unit rows [B, dim].
+
+        A side below 32 pixels is stretched to 32, so a sliver of any width has a descriptor. A
+        descriptor that is exactly zero has no direction and stays zero. ValueError for another shape
+        or for integer pixels.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"images must be floats [B, 3, H, W], got {images.dtype} {list(images.shape)}")
+        images = images.to(self.mean.dtype)
+        height, width = images.shape[2:]
+        if min(height, width) < MIN_SIDE:
+            # Only the short side: keeping the shape of a 1 x 1000 sliver would make it 32 x 32000.
+            size = (max(height, MIN_SIDE), max(width, MIN_SIDE))
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        rows = self.describe((images - self.mean) / self.std)
+        return F.normalize(rows.float(), dim=1)

@@ -1,0 +1,139 @@
+"""The four attentions of GLAM (Song, Han, Avrithis, "All the attention you need", arXiv:2107.08000).
+
+Symbols: F is the trunk's map [B, c, h, w], c' the reduced number of channels. Where the paper leaves a
+choice open, the class says which reading is built. Every softmax is computed in float32 or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def reduced_channels(channels: int, reduced: int | None) -> int:
+    """c': as given, else c / 8 (the paper does not say), at least 1."""
+    return reduced if reduced is not None else max(1, channels // 8)
+
+
+def _along_channels(kernel: int) -> nn.Conv1d:
+    """A convolution that slides along the channel axis of a pooled map: [B, 1, c] -> [B, 1, c]."""
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd to keep the number of channels, got {kernel}")
+    return nn.Conv1d(1, 1, kernel, padding=kernel // 2)
+
+
+def _pool(features: Tensor) -> Tensor:
+    """Global average pooling, laid out for a convolution along channels: [B, c, h, w] -> [B, 1, c]."""
+    return features.mean((2, 3)).unsqueeze(1)
+
+
+class LocalChannelAttention(nn.Module):
+    """One weight in (0, 1) per channel, from its pooled value and its neighbours': eq. 1, A_lc.
+
+    [B, c, h, w] -> [B, c, 1, 1].
+    """
+
+    def __init__(self, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = _along_channels(kernel)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """sigmoid(conv1d(GAP(F)))."""
+        weights = self.conv(_pool(features)).sigmoid()  # [B, 1, c]
+        return weights.transpose(1, 2).unsqueeze(3)
+
+
+class LocalSpatialAttention(nn.Module):
+    """One score per location from a pyramid of dilated convolutions: eq. 2, A_ls.
+
+    [B, c, h, w] -> [B, 1, h, w], unbounded: the paper describes no activation. Dilations 1, 2, 3 (the
+    text; a caption says 1, 3, 5) see 3, 5 and 7 cells. The undilated level P_0 is the reduced map F'
+    itself. The last convolution starts at zero, so the attention starts as "no change".
+    """
+
+    def __init__(
+        self, channels: int, reduced: int | None = None, dilations: Sequence[int] = (1, 2, 3)
+    ) -> None:
+        super().__init__()
+        width = reduced_channels(channels, reduced)
+        self.reduce = nn.Conv2d(channels, width, 1)
+        self.pyramid = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in dilations)
+        self.score = nn.Conv2d(width * (1 + len(self.pyramid)), 1, 1)
+        nn.init.zeros_(self.score.weight)
+        if self.score.bias is not None:
+            nn.init.zeros_(self.score.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """conv1x1(concat(F', P_1, P_2, P_3))."""
+        reduced = self.reduce(features)  # F' [B, c', h, w]
+        levels = [reduced, *(conv(reduced) for conv in self.pyramid)]
+        return self.score(torch.cat(levels, 1))
+
+
+class GlobalChannelAttention(nn.Module):
+    """Every channel as a mixture of all channels: eqs. 3 and 4, G_c = V A_gc.
+
+    [B, c, h, w] -> [B, c, h, w]. V is the map itself. The softmax runs over the key index, so each
+    column of A_gc sums to 1 and an output channel is a convex mixture. The logits are products of
+    sigmoids and lie in (0, 1): every weight stays within a factor e of 1/c.
+    """
+
+    def __init__(self, kernel: int = 3) -> None:
+        super().__init__()
+        self.query = _along_channels(kernel)
+        self.key = _along_channels(kernel)
+
+    def attention(self, features: Tensor) -> Tensor:
+        """A_gc = softmax(k^T q) [B, c, c]: row = key channel, column = query channel, columns sum to 1."""
+        pooled = _pool(features)
+        query, key = self.query(pooled).sigmoid(), self.key(pooled).sigmoid()  # [B, 1, c]
+        with torch.autocast(features.device.type, enabled=False):
+            wide = torch.promote_types(query.dtype, torch.float32)
+            # An outer product: both vectors are kept whole, because bfloat16 logits would round away
+            # the little contrast there is between channels.
+            return (key.transpose(1, 2).to(wide) * query.to(wide)).softmax(dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """V A_gc, one [c, c] product per image."""
+        values = features.flatten(2)  # V^T [B, c, hw]
+        mixing = self.attention(features).transpose(1, 2).to(values.dtype)
+        return torch.bmm(mixing, values).unflatten(2, features.shape[2:])  # (V A)^T = A^T V^T
+
+
+class GlobalSpatialAttention(nn.Module):
+    """Every location as a mixture of all locations: eq. 6, G_s = conv1x1(V' A_gs).
+
+    [B, c, h, w] -> [B, c, h, w]. The softmax of K^T Q runs over the key index, so each column of A_gs
+    [hw, hw] sums to 1. The logits are not divided by sqrt(c'): the paper gives no such factor.
+    """
+
+    def __init__(self, channels: int, reduced: int | None = None) -> None:
+        super().__init__()
+        width = reduced_channels(channels, reduced)
+        self.query = nn.Conv2d(channels, width, 1)
+        self.key = nn.Conv2d(channels, width, 1)
+        self.value = nn.Conv2d(channels, width, 1)
+        self.expand = nn.Conv2d(width, channels, 1)
+
+    def attention(self, features: Tensor) -> Tensor:
+        """A_gs [B, hw, hw]: row = key location, column = query location.
+
+        For pictures and tests; `forward` never holds it.
+        """
+        query, key = self.query(features).flatten(2), self.key(features).flatten(2)  # [B, c', hw]
+        with torch.autocast(features.device.type, enabled=False):
+            wide = torch.promote_types(query.dtype, torch.float32)
+            return (key.transpose(1, 2).to(wide) @ query.to(wide)).softmax(dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """conv1x1(V' softmax(K^T Q)), by torch's fused attention."""
+        query, key, value = (
+            # [B, c', h, w] -> [B, 1 head, hw, c']: fused attention wants tokens as rows.
+            conv(features).flatten(2).transpose(1, 2).unsqueeze(1)
+            for conv in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # softmax over keys
+        return self.expand(mixed.squeeze(1).transpose(1, 2).unflatten(2, features.shape[2:]))

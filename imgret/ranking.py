@@ -1,0 +1,115 @@
+"""Ranking: what a search found, best first, for every query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgret.errors import RankingError
+from imgret.ids import IdTable, escape, unescape
+
+SCHEMA = "imgret.search/1"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows of a database in order of score, one line per query.
+
+    queries   ids of the Q queries
+    rows      [Q, K] integers, rows of the database, best first; -1 means "nothing here" and stands last
+    scores    [Q, K] float32, higher is better, never rising along a line; undefined where rows is -1
+    database  ids of the database, one per row
+    """
+
+    queries: Sequence[str]
+    rows: np.ndarray
+    scores: np.ndarray
+    database: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
+            raise ValueError(
+                f"rows and scores must both be [Q, K], got {self.rows.shape} and {self.scores.shape}"
+            )
+        if len(self.queries) != len(self.rows):
+            raise ValueError(f"{len(self.queries)} query ids for {len(self.rows)} lines")
+
+    @property
+    def depth(self) -> int:
+        """K, the longest line."""
+        return int(self.rows.shape[1])
+
+    def check(self) -> Ranking:
+        """Raise RankingError for a duplicate, an unknown row, a NaN or a rising score; else return self."""
+        size = len(self.database)
+        seen = np.zeros(size, bool)
+        for query, rows, scores in zip(self.queries, self.rows, self.scores, strict=True):
+            name = escape(query)
+            n = int((rows >= 0).sum())
+            if (rows[:n] < 0).any():
+                raise RankingError(f"ranking of query {name}: a gap before its last result")
+            found, values = rows[:n], scores[:n]
+            if n and int(found.max()) >= size:
+                raise RankingError(f"ranking of query {name}: row {int(found.max())} of {size} images")
+            # Marking rows and counting the marks is linear; sorting a million rows is not.
+            seen[found] = True
+            distinct = np.count_nonzero(seen)
+            seen[found] = False
+            if distinct != n:
+                repeated, counts = np.unique(found, return_counts=True)
+                twice = self.database[int(repeated[counts > 1][0])]
+                raise RankingError(f"ranking of query {name}: {escape(twice)} stands in it more than once")
+            if np.isnan(values).any():
+                raise RankingError(f"ranking of query {name}: a score is not a number")
+            if (values[1:] > values[:-1]).any():
+                raise RankingError(f"ranking of query {name}: scores rise along the line; best must be first")
+        return self
+
+    def top(self, k: int) -> Ranking:
+        """The first k places of every line."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        return Ranking(self.queries, self.rows[:, :k], self.scores[:, :k], self.database)
+
+    def hits(self, query: int) -> Iterator[tuple[int, float]]:
+        """(row, score) of one query, best first."""
+        for row, score in zip(self.rows[query].tolist(), self.scores[query].tolist(), strict=True):
+            if row < 0:
+                return
+            yield row, score
+
+
+def load(path: Path) -> Ranking:
+    """Read `imgret search --format jsonl` output: one line per query.
+
+    The database is the ids found in the file, in order of first appearance. A line with "error" is a
+    query without results. RankingError names the line of whatever is malformed.
+    """
+    lines: dict[str, list[tuple[int, float]]] = {}
+    row_of: dict[str, int] = {}
+    with open(path, encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                entry = json.loads(text)
+                query = unescape(entry["query"])
+                found = [(unescape(hit["id"]), float(hit["score"])) for hit in entry.get("results", [])]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise RankingError(
+                    f"{path}, line {number}: not a line of `imgret search --format jsonl` ({error})"
+                ) from error
+            if query in lines:
+                raise RankingError(f"{path}, line {number}: query {escape(query)} stands in it twice")
+            lines[query] = [(row_of.setdefault(name, len(row_of)), score) for name, score in found]
+    depth = max(map(len, lines.values()), default=0)
+    rows = np.full((len(lines), depth), -1, np.int32)
+    scores = np.full((len(lines), depth), -np.inf, np.float32)
+    for i, line in enumerate(lines.values()):
+        for j, (row, score) in enumerate(line):
+            rows[i, j], scores[i, j] = row, score
+    return Ranking(list(lines), rows, scores, IdTable.of(row_of)).check()

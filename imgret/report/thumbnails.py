@@ -1,0 +1,102 @@
+"""Thumbnails as data URIs, made by the same decoder that feeds the models."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import tarfile
+from dataclasses import dataclass
+
+from PIL import Image
+
+from imgret.images.decode import DecodeRule, Undecodable, decode
+from imgret.images.files import ImageFile
+from imgret.report.rows import Box
+
+SIZE = 240
+"""Longer side of a thumbnail, pixels."""
+
+QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture, or `reason` why there is none.
+
+    uri            JPEG as a data URI, "" when there is none
+    width, height  of the thumbnail, pixels
+    frame          the box drawn on it, as left, top, width and height in percent
+    """
+
+    uri: str = ""
+    width: int = SIZE
+    height: int = SIZE * 3 // 4
+    frame: tuple[float, float, float, float] | None = None
+    reason: str = ""
+
+
+class Thumbnails:
+    """Makes each thumbnail once, however often it is shown."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, Box | None], Thumbnail] = {}
+        self._members: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def cropped(self, path: str | None, image_id: str, box: Box | None) -> Thumbnail:
+        """The part of an image inside `box`; all of it without one."""
+        if path is None:
+            return Thumbnail(reason="file not found")
+        key = (path, image_id, box)
+        if key not in self._made:
+            self._made[key] = self._make(path, image_id, box)
+        return self._made[key]
+
+    def framed(self, path: str | None, image_id: str, box: Box | None) -> Thumbnail:
+        """A whole image with `box` drawn on it."""
+        if path is None or box is None:
+            return self.cropped(path, image_id, None)
+        return self._make(path, image_id, None, shown=box)
+
+    def _make(self, path: str, image_id: str, box: Box | None, shown: Box | None = None) -> Thumbnail:
+        image = self._file(path, image_id, box)
+        if image is None:
+            return Thumbnail(reason="not in its archive")
+        found = decode(image, DecodeRule(SIZE))
+        if isinstance(found, Undecodable):
+            return Thumbnail(reason=f"{found.reason.replace('_', ' ')}: {found.message}")
+        file = io.BytesIO()
+        Image.fromarray(found.pixels).save(file, "JPEG", quality=QUALITY, optimize=True)
+        height, width = found.pixels.shape[:2]
+        frame = None
+        if shown is not None:
+            x1, y1 = max(0, shown[0]) / found.width, max(0, shown[1]) / found.height
+            x2, y2 = min(1.0, shown[2] / found.width), min(1.0, shown[3] / found.height)
+            frame = (100 * x1, 100 * y1, 100 * max(0.0, x2 - x1), 100 * max(0.0, y2 - y1))
+        uri = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+        return Thumbnail(uri, width, height, frame)
+
+    def _file(self, path: str, image_id: str, box: Box | None) -> ImageFile | None:
+        """The image at a path; a tar member by the end of its id, None if the archive lacks it."""
+        archive = os.path.basename(path)
+        marker = f"{archive}/"
+        if not archive.lower().endswith(".tar") or marker not in image_id:
+            return ImageFile(image_id, path, "", 0, 0, box)
+        member = image_id.split(marker, 1)[1]
+        if box is not None:
+            member = member.rpartition("#")[0]
+        place = self._listed(path).get(member)
+        return None if place is None else ImageFile(image_id, path, "", place[1], 0, box, offset=place[0])
+
+    def _listed(self, archive: str) -> dict[str, tuple[int, int]]:
+        """Offset and size of every member of an archive; nothing for one that cannot be read."""
+        if archive not in self._members:
+            members: dict[str, tuple[int, int]] = {}
+            try:
+                with tarfile.open(archive, "r:", errors="surrogateescape") as file:
+                    for entry in file:
+                        members[entry.name.removeprefix("./")] = (entry.offset_data, entry.size)
+            except (OSError, tarfile.TarError):
+                pass  # a thumbnail less; the page says so
+            self._members[archive] = members
+        return self._members[archive]

@@ -1,0 +1,77 @@
+"""One writer at a time: a lock that the system drops by itself when its holder dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from imgret.errors import StoreBusyError
+
+LOCK_FILE = "store.lock"
+_GUARDED = 1 << 20  # Windows locks bytes for readers too, so the locked byte lies past the holder's name
+
+
+class WriterLock:
+    """Hold `store.lock` while writing; StoreBusyError names the holder when it is taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_FILE
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> WriterLock:
+        file = open(self._path, "a+b")  # noqa: SIM115 - kept open as long as the lock is held
+        try:
+            _lock(file)
+        except OSError:
+            file.seek(0)
+            holder = file.read(4096)
+            file.close()
+            raise StoreBusyError(f"{self._path.parent} is being written by {_describe(holder)}; "
+                                 "wait for it, or give each process its own store with --part I/N") from None  # fmt: skip
+        file.truncate(0)
+        about = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        file.write(json.dumps(about).encode())
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()  # closing drops the lock; the empty file stays, removing it would race
+            self._file = None
+
+
+def _describe(holder: bytes) -> str:
+    try:
+        about = json.loads(holder)
+        return f"process {about['pid']} on {about['host']} since {about['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(_GUARDED)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        file.seek(0)
+
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,124 @@
+"""Shard: one immutable HDF5 file of descriptors with the names and facts of their images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from imgret import atomic
+from imgret.errors import StoreError
+
+SCHEMA = "imgret.shard/1"
+_COLUMNS = {
+    "width": np.int32,
+    "height": np.int32,
+    "bytes": np.int64,
+    "mtime_ns": np.int64,
+    "root": np.uint16,
+}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """N images in the order they were given, one row each.
+
+    ids           N ids as bytes (see imgret.ids)
+    descriptors   [N, D] float16 or float32 unit rows
+    width, height [N] int32, pixels as displayed (after EXIF orientation), before any crop
+    bytes         [N] int64, size of the image file
+    mtime_ns      [N] int64, when the file was last changed, nanoseconds since 1970; 0 inside archives
+    root          [N] uint16, which of the store's roots the id is relative to
+    sha256        [N, 32] uint8, hash of the image file's bytes
+    box           [N, 4] int32 crop x1, y1, x2, y2 (right and bottom exclusive), -1 where the whole
+                  image was used, or None where the shard has no boxes
+    """
+
+    ids: Sequence[bytes]
+    descriptors: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+    bytes: np.ndarray
+    mtime_ns: np.ndarray
+    root: np.ndarray
+    sha256: np.ndarray
+    box: np.ndarray | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def write(path: Path, shard: Shard, fingerprint: str) -> tuple[int, str]:
+    """Write a shard, whole or not at all; return its size in bytes and its SHA-256.
+
+    The file is composed in memory (a shard is a few tens of MB) and lands in one write, so a kill at
+    any moment leaves either no shard or a sound one, and HDF5 never meets a full disk.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["recipe"] = fingerprint
+        file.create_dataset("ids", data=list(shard.ids), dtype=h5py.special_dtype(vlen=bytes))
+        file.create_dataset("descriptors", data=shard.descriptors)  # contiguous: readers map it
+        for name, kind in _COLUMNS.items():
+            file.create_dataset(name, data=np.asarray(getattr(shard, name), kind))
+        file.create_dataset("sha256", data=np.asarray(shard.sha256, np.uint8).reshape(-1, 32))
+        if shard.box is not None:
+            file.create_dataset("box", data=np.asarray(shard.box, np.int32).reshape(-1, 4))
+    view = buffer.getbuffer()
+    atomic.write_bytes(path, view)
+    return len(view), hashlib.sha256(view).hexdigest()
+
+
+def read(path: Path, fingerprint: str | None = None) -> Shard:
+    """Read a shard. Descriptors are mapped from the file, the rest is loaded.
+
+    StoreError when the file is not a sound shard, or (with `fingerprint`) of another recipe.
+    """
+    try:
+        with open(path, "rb") as raw, h5py.File(raw, "r") as file:
+            return _read(path, file, fingerprint)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; was it moved or deleted? Extract again to make it anew") from None
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{path} is not a sound shard: {error}") from error
+
+
+def _read(path: Path, file: h5py.File, fingerprint: str | None) -> Shard:
+    schema = file.attrs.get("schema")
+    if schema != SCHEMA:
+        raise StoreError(f"{path} has schema {schema!r}, this imgret reads {SCHEMA!r}; extract it again")
+    if fingerprint is not None and file.attrs["recipe"] != fingerprint:
+        raise StoreError(f"{path} was made by another recipe than its store says; extract it again")
+    matrix = file["descriptors"]
+    offset = matrix.id.get_offset()
+    if offset is None or matrix.shape[0] == 0:
+        descriptors = matrix[:]
+    else:
+        descriptors = np.memmap(path, matrix.dtype, "r", offset=offset, shape=matrix.shape)
+    ids = file["ids"][:].tolist()
+    columns = {name: file[name][:] for name in (*_COLUMNS, "sha256")}
+    box = file["box"][:] if "box" in file else None
+    if any(len(column) != len(ids) for column in (descriptors, *columns.values())):
+        raise StoreError(f"{path}: its columns differ in length; the shard is damaged")
+    return Shard(ids, descriptors, box=box, attributes=dict(file.attrs), **columns)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a whole file, read a megabyte at a time."""
+    with open(path, "rb") as file:
+        return _digest(file)
+
+
+def _digest(file: BinaryIO) -> str:
+    state = hashlib.sha256()
+    while block := file.read(1 << 20):
+        state.update(block)
+    return state.hexdigest()

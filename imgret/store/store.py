@@ -1,0 +1,227 @@
+"""Store: what a STORE folder holds, read and checked; writing is `writer.py`'s work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgret.errors import StoreError
+from imgret.store import shard as shards
+from imgret.store.shard import Shard
+
+SCHEMA = "imgret.store/1"
+MANIFEST_SCHEMA = "imgret.manifest/1"
+STORE_FILE = "store.json"
+MANIFEST_FILE = "manifest.json"
+FAILURES_FILE = "failures.csv"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that ids are relative to: where it was, and where it was as seen from the store."""
+
+    absolute: str
+    relative: str
+
+    @classmethod
+    def of(cls, folder: Path, store: Path) -> Root:
+        """The root for a folder, as a store at `store` remembers it."""
+        absolute = os.path.abspath(folder)
+        try:
+            relative = os.path.relpath(absolute, os.path.abspath(store))
+        except ValueError:  # another drive on Windows
+            relative = absolute
+        return cls(absolute, Path(relative).as_posix())
+
+    def locate(self, store: Path) -> Path:
+        """Where the folder is now: the same place, or moved together with the store."""
+        here = Path(self.absolute)
+        if here.exists():
+            return here
+        beside = store / self.relative
+        return Path(os.path.normpath(beside)) if beside.exists() else here
+
+
+@dataclass
+class ShardEntry:
+    """A live shard as the manifest knows it; `dropped` are rows replaced or removed since."""
+
+    file: str
+    count: int
+    bytes: int
+    sha256: str
+    dropped: list[int] = field(default_factory=list)
+
+    @property
+    def live_count(self) -> int:
+        return self.count - len(self.dropped)
+
+    def live_rows(self) -> np.ndarray:
+        """[n] int64, rows of the shard that still count, rising."""
+        return np.setdiff1d(np.arange(self.count), np.asarray(self.dropped, np.int64), assume_unique=True)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some live rows of a store: unit float32 descriptors [n, D] with where they come from."""
+
+    descriptors: np.ndarray
+    ids: list[bytes]
+    root: np.ndarray
+    shard: int
+    rows: np.ndarray
+
+
+def fingerprint_of(recipe: dict[str, Any]) -> str:
+    """SHA-256 of a recipe, the same on every machine."""
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Store:
+    """An open STORE folder.
+
+    recipe      what made the descriptors; `fingerprint` is its hash
+    dim         D
+    roots       folders that ids are relative to
+    shards      live shards, in the order they were written
+    versions    of the libraries that began it: recorded, never compared
+    origin      where the weights were found then; not part of the recipe
+    """
+
+    path: Path
+    recipe: dict[str, Any]
+    fingerprint: str
+    dim: int
+    roots: list[Root]
+    shards: list[ShardEntry]
+    versions: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        """Whether the folder holds a store, sound or not."""
+        return (path / STORE_FILE).exists()
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Read and check store.json and manifest.json; shards are opened when they are needed."""
+        path = Path(path)
+        if not path.is_dir():
+            raise StoreError(f"{path} is not a store: no such folder. Make one: imgret extract IMAGES -o {path}")
+        if not cls.exists(path):
+            raise StoreError(f"{path} is not a store: it has no {STORE_FILE}. "
+                             f"Make one: imgret extract IMAGES -o {path}")  # fmt: skip
+        about = _read_json(path / STORE_FILE, SCHEMA)
+        recipe = about["recipe"]
+        if about["fingerprint"] != fingerprint_of(recipe):
+            raise StoreError(f"{path / STORE_FILE}: the recipe was edited (its fingerprint differs); "
+                             "restore the file or extract again into a new store")  # fmt: skip
+        entries: list[ShardEntry] = []
+        if (path / MANIFEST_FILE).exists():
+            manifest = _read_json(path / MANIFEST_FILE, MANIFEST_SCHEMA)
+            if manifest["recipe"] != about["fingerprint"]:
+                raise StoreError(f"{path / MANIFEST_FILE} belongs to another recipe than {STORE_FILE}")
+            entries = [ShardEntry(**entry) for entry in manifest["shards"]]
+        return cls(
+            path=path,
+            recipe=recipe,
+            fingerprint=about["fingerprint"],
+            dim=about["dim"],
+            roots=[Root(**root) for root in about["roots"]],
+            shards=entries,
+            versions=about["versions"],
+            origin=about["origin"],
+        )
+
+    @property
+    def count(self) -> int:
+        """Live descriptors."""
+        return sum(entry.live_count for entry in self.shards)
+
+    def about(self) -> dict[str, Any]:
+        """The content of store.json."""
+        return {
+            "schema": SCHEMA,
+            "recipe": self.recipe,
+            "fingerprint": self.fingerprint,
+            "dim": self.dim,
+            "roots": [asdict(root) for root in self.roots],
+            "versions": self.versions,
+            "origin": self.origin,
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """The content of manifest.json."""
+        return {
+            "schema": MANIFEST_SCHEMA,
+            "recipe": self.fingerprint,
+            "count": self.count,
+            "shards": [asdict(entry) for entry in self.shards],
+        }
+
+    def read_shard(self, number: int) -> Shard:
+        """Open a live shard; StoreError when it is not what the manifest says."""
+        entry = self.shards[number]
+        path = self.path / entry.file
+        if path.exists() and path.stat().st_size != entry.bytes:
+            raise StoreError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
+                             f"look at it with: imgret info {self.path}")  # fmt: skip
+        shard = shards.read(path, self.fingerprint)
+        if len(shard) != entry.count or shard.descriptors.shape[1] != self.dim:
+            raise StoreError(f"{path} holds {shard.descriptors.shape}, the manifest says "
+                             f"({entry.count}, {self.dim})")  # fmt: skip
+        return shard
+
+    def verify(self, number: int) -> None:
+        """Compare a shard's whole-file SHA-256 with the manifest; StoreError when they differ."""
+        entry = self.shards[number]
+        path = self.path / entry.file
+        if not path.exists():
+            raise StoreError(f"{path} is missing")
+        if shards.sha256_of(path) != entry.sha256:
+            raise StoreError(f"{path} is damaged: its SHA-256 differs from the manifest. Restore it, or move it "
+                             "away together with the store and extract again")  # fmt: skip
+
+    def blocks(self, rows: int = 65536) -> Iterator[Block]:
+        """Live rows in order, at most `rows` at a time, as unit float32 descriptors."""
+        for number, entry in enumerate(self.shards):
+            shard = self.read_shard(number)
+            live = entry.live_rows()
+            for start in range(0, len(live), rows):
+                chosen = live[start : start + rows]
+                yield Block(
+                    descriptors=unit(shard.descriptors[chosen]),
+                    ids=[shard.ids[row] for row in chosen],
+                    root=shard.root[chosen],
+                    shard=number,
+                    rows=chosen,
+                )
+
+
+def unit(descriptors: np.ndarray) -> np.ndarray:
+    """Rows as float32 of length 1 (stored in half precision they are off by up to 1e-3)."""
+    rows = np.array(descriptors, np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    rows /= np.maximum(norms, 1e-12)[:, None]
+    return rows
+
+
+def _read_json(path: Path, schema: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    found = value.get("schema") if isinstance(value, dict) else None
+    if found != schema:
+        raise StoreError(f"{path} has schema {found!r}, this imgret reads {schema!r}. "
+                         "Extract again into a new store, or use the imgret that wrote it")  # fmt: skip
+    return value

@@ -1,0 +1,52 @@
+"""`extract` and `build_index`: from images to a store, from stores to an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imgret.extraction.extract import ExtractReport, Progress
+    from imgret.extraction.job import ExtractJob
+    from imgret.indexes.build import IndexReport
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def extract(job: ExtractJob, *, progress: Progress | None = None, say: Callable[[str], object] = _quiet) -> ExtractReport:
+    """Bring a store up to date with the images of a job."""
+    from imgret.extraction.extract import run
+
+    return run(job, progress=progress, say=say)
+
+
+def build_index(
+    stores: Sequence[Path],
+    output: Path,
+    *,
+    kind: str = "auto",
+    factory: str | None = None,
+    max_memory: int | None = None,
+    target_recall: float = 0.95,
+    seed: int = 0,
+    add_only: bool = False,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> IndexReport:
+    """Build or update a FAISS index over one or more stores."""
+    from imgret.indexes.build import build
+    from imgret.store.store import Store
+
+    return build(
+        [Store.open(Path(path)) for path in stores],
+        Path(output),
+        kind=kind,
+        factory=factory,
+        max_memory=max_memory,
+        target_recall=target_recall,
+        seed=seed,
+        add_only=add_only,
+        progress=progress,
+    )

@@ -1,0 +1,243 @@
+"""`evaluate`: scores of a search against a ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgret.errors import GroundTruthError, InputError
+from imgret.ids import escape, from_bytes
+from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from imgret.evaluation.scores import Scores
+    from imgret.ground_truth.judgements import GroundTruth, Query
+    from imgret.images.files import ImageFile
+    from imgret.indexes.files import Index
+    from imgret.ranking import Ranking
+
+Say = Callable[[str], object]
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class EvalJob:
+    """One evaluation: what is searched (an index, a store or a ready ranking) and with which queries.
+
+    images       what the names in the ground truth are relative to; queries are extracted from there.
+                 Without it, and without `queries`, whole-image queries take their descriptor from what is
+                 searched, which must then hold them
+    queries      a store of ready query descriptors
+    query_crop   'gt': crop queries to the ground truth's boxes; 'none': use whole images
+    depth        None ranks the whole database exactly; a number takes that many places of the search
+    """
+
+    ground_truth: Path
+    index: Path | None = None
+    store: Path | None = None
+    ranking: Path | None = None
+    images: Path | None = None
+    queries: Path | None = None
+    format: str = "auto"
+    query_crop: str = "gt"
+    depth: int | None = None
+    allow_missing: bool = False
+    options: QueryOptions = QueryOptions()
+
+
+def evaluate(job: EvalJob, *, say: Say = _quiet) -> tuple[Scores, dict[str, Any]]:
+    """Score a search: (scores, protocol), the protocol for the card and the JSON document."""
+    from imgret import ground_truth, ranking
+    from imgret.evaluation.evaluate import evaluate as judge
+
+    if sum(given is not None for given in (job.index, job.store, job.ranking)) != 1:
+        raise InputError("give one of --index, --store and --ranking")
+    truth = ground_truth.load(job.ground_truth, job.format)
+    if job.ranking is not None:
+        ready = ranking.load(job.ranking)
+        scores = judge(
+            truth, [ready], allow_missing=job.allow_missing, depth=job.depth, whole_database=False
+        )
+        return scores, {"query_crop": "unknown", "index_recall": None, "ranking": str(job.ranking)}
+    searched = _Searched.open(job)
+    queries, crop = _queries(job, truth, searched, say)
+    rankings = _rankings(job, searched, queries)
+    scores = judge(truth, rankings, allow_missing=job.allow_missing, depth=job.depth)
+    return scores, {**_recipe_card(searched.recipe), **_search_card(job, searched), "query_crop": crop}
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """An index or a store, with what both can tell."""
+
+    database: Any  # Index | Store
+    path: Path
+    recipe: dict[str, Any]
+    fingerprint: str
+    origin: dict[str, Any]
+    index: Index | None
+
+    @classmethod
+    def open(cls, job: EvalJob) -> _Searched:
+        if job.index is not None:
+            from imgret.indexes.files import Index
+
+            index = Index.open(job.index)
+            return cls(index, job.index, index.recipe, index.fingerprint, index.about["origin"], index)
+        from imgret.store.store import Store
+
+        assert job.store is not None
+        store = Store.open(job.store)
+        return cls(store, job.store, store.recipe, store.fingerprint, store.origin, None)
+
+    def blocks(self) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Ids and unit descriptors of everything that is searched, some rows at a time."""
+        if self.index is not None:
+            for rows, descriptors in self.index.blocks():
+                yield [self.index.ids[row] for row in rows.tolist()], descriptors
+        else:
+            for block in self.database.blocks():
+                yield [from_bytes(raw) for raw in block.ids], block.descriptors
+
+
+def _rankings(job: EvalJob, searched: _Searched, queries: Queries) -> Iterator[Ranking]:
+    index = searched.index
+    if index is not None and job.depth is not None:
+        from imgret.indexes.search import search
+
+        found = iter([search(index, queries.descriptors, queries.ids, job.depth)])
+    else:
+        from imgret.indexes.exact import exact
+
+        found = exact(searched.database, queries.descriptors, queries.ids, depth=job.depth)
+    if index is None or not len(index.deleted):
+        return found
+    return _without_deleted(index, found)
+
+
+def _without_deleted(index: Index, rankings: Iterator[Ranking]) -> Iterator[Ranking]:
+    """Rankings whose database is the live images alone: a removed image must count as missing."""
+    import numpy as np
+
+    from imgret.ids import IdTable
+    from imgret.ranking import Ranking
+
+    live = index.live_rows
+    ids = IdTable.of(index.ids.raw(row) for row in live.tolist())
+    place = np.full(len(index.ids) + 1, -1, np.int32)  # the last entry answers row -1
+    place[live] = np.arange(len(live))
+    for ranking in rankings:
+        yield Ranking(ranking.queries, place[ranking.rows], ranking.scores, ids)
+
+
+def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) -> tuple[Queries, str]:
+    """Query descriptors, and how the queries were cropped."""
+    boxed = job.query_crop == "gt" and any(query.box for query in truth.queries)
+    crop = "ground-truth box, at the scale of the whole image" if boxed else "none"
+    if job.queries is not None:
+        return stored_queries(job.queries, searched.recipe, searched.fingerprint), "unknown (ready descriptors)"
+    if job.images is None:
+        return _own_descriptors(job, truth, searched, boxed), crop
+    images = _query_images(job, truth.queries, job.images)
+    found = describe_queries(images, "full", searched.recipe, searched.origin, searched.path, job.options, say)
+    if found.errors and not job.allow_missing:
+        name, why = next(iter(found.errors.items()))
+        raise GroundTruthError(f"{len(found.errors)} queries cannot be read; the first: {escape(name)}: {why}. "
+                               "Count them as never found with --allow-missing")  # fmt: skip
+    return found, crop
+
+
+def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: _Searched, boxed: bool) -> Queries:
+    """Whole-image queries that are searched images themselves have their descriptor there already."""
+    import numpy as np
+
+    wanted = {query.name for query in truth.queries}
+    found: dict[str, np.ndarray] = {}
+    if not boxed:
+        for ids, descriptors in searched.blocks():
+            found.update((name, row) for name, row in zip(ids, descriptors, strict=True) if name in wanted)
+    if not found:
+        why = "its queries are cropped" if boxed else "its queries are not among the images searched"
+        raise GroundTruthError(f"{job.ground_truth}: {why}, so they must be extracted: say what their names are "
+                               "relative to with --images DIR, or give ready descriptors with --queries STORE")  # fmt: skip
+    names = [query.name for query in truth.queries if query.name in found]
+    return Queries(names, [None] * len(names), np.stack([found[name] for name in names]))
+
+
+def _query_images(job: EvalJob, queries: Any, folder: Path) -> list[ImageFile]:
+    """The query files: by path below `folder`, else by stem among the images there."""
+    from imgret.ground_truth.names import match
+    from imgret.images import files
+
+    named = [_query_file(query, folder) for query in queries]
+    rest = [number for number, image in enumerate(named) if image.missing]
+    if rest:
+        there = files.find([str(folder)]).images
+        rows = match([queries[number].name for number in rest], [image.id for image in there])
+        for number, row in zip(rest, rows.tolist(), strict=True):
+            if row >= 0:
+                named[number] = replace(there[row], id=queries[number].name)
+        lost = [image.id for image in named if image.missing]
+        if lost and not job.allow_missing:
+            raise GroundTruthError(f"{len(lost)} of {len(named)} query images are not in {folder}: "
+                                   f"{', '.join(lost[:3])}. Name the right folder with --images DIR")  # fmt: skip
+    if job.query_crop == "none":
+        return named
+    return [
+        image if query.box is None else replace(image, box=tuple(round(edge) for edge in query.box))
+        for image, query in zip(named, queries, strict=True)
+    ]
+
+
+def _query_file(query: Query, folder: Path) -> ImageFile:
+    from imgret.images.files import ImageFile
+
+    path = folder / query.name
+    try:
+        status = path.stat()
+    except OSError:
+        return ImageFile(query.name, str(path), str(folder), -1, 0)
+    return ImageFile(query.name, str(path), str(folder), status.st_size, status.st_mtime_ns)
+
+
+def _recipe_card(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("model", "backbone", "image_size", "scales", "exif", "decode", "precision", "store_dtype")
+    weights = recipe["weights"]
+    return {
+        **{key: recipe[key] for key in keys},
+        "weights": weights["source"],
+        "weights_sha256": weights["sha256"],
+        "untrained": weights["source"] == "none",
+    }
+
+
+def _search_card(job: EvalJob, searched: _Searched) -> dict[str, Any]:
+    index = searched.index
+    whole = job.depth is None or index is None
+    about = index.about if index is not None else {}
+    return {
+        "search": "exact" if whole else about["kind"],
+        "index_recall": None if whole else (about["recall"] or {}).get("recall@10"),
+        "whitening": about.get("whitening"),
+        "recipe_sha256": searched.fingerprint,
+        "store_sha256": _content_hash(searched),
+    }
+
+
+def _content_hash(searched: _Searched) -> str:
+    """One hash of everything that is searched: shards, and rows of them that no longer count."""
+    import hashlib
+    import json
+
+    if searched.index is not None:
+        content: Any = [searched.index.about["shards"], searched.index.about["files"]]
+    else:
+        content = [(entry.sha256, entry.dropped) for entry in searched.database.shards]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

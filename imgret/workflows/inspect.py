@@ -1,0 +1,125 @@
+"""`inspect`: what a file or folder of ours holds, and whether it is sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imgret.errors import ImgretError, InputError
+
+
+@dataclass
+class Inspection:
+    """What was found: the kind of thing, its facts in order, and what is wrong with it."""
+
+    kind: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def inspect(path: Path) -> Inspection:
+    """Look at a store, shard, index or weights file, every byte of it. InputError for anything else."""
+    from imgret.indexes.files import Index
+    from imgret.store.store import Store
+
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if Store.exists(path):
+        return _store(path)
+    if path.is_dir() and Index.exists(path):
+        return _index(path)
+    if path.suffix == ".h5":
+        return _shard(path)
+    if path.suffix == ".safetensors":
+        return _weights(path)
+    raise InputError(f"{path} is neither a store, a shard (.h5), an index nor a weights file (.safetensors)")
+
+
+def _store(path: Path) -> Inspection:
+    from imgret.store import failures
+    from imgret.store.store import FAILURES_FILE, Store
+
+    store = Store.open(path)
+    failed = failures.load(path / FAILURES_FILE)
+    dropped = sum(len(entry.dropped) for entry in store.shards)
+    found = Inspection(
+        "store",
+        {
+            "descriptors": f"{store.count:,} x {store.dim}",
+            "shards": len(store.shards),
+            "replaced or removed rows": dropped,
+            "failed images": len(failed),
+            "bytes": f"{sum(entry.bytes for entry in store.shards):,}",
+            **{f"recipe: {key}": value for key, value in store.recipe.items()},
+            "roots": ", ".join(root.absolute for root in store.roots),
+            "versions": ", ".join(f"{name} {version}" for name, version in store.versions.items()),
+        },
+    )
+    for number, entry in enumerate(store.shards):
+        try:
+            store.verify(number)
+            store.read_shard(number)
+        except ImgretError as error:
+            found.problems.append(f"{entry.file}: {error}")
+    listed = {entry.file for entry in store.shards}
+    orphans = sorted(file.name for file in path.glob("shard-*.h5") if file.name not in listed)
+    if orphans:
+        found.facts["finished but not listed"] = f"{', '.join(orphans)} (the next extract takes them in)"
+    return found
+
+
+def _shard(path: Path) -> Inspection:
+    from imgret.ids import escape, from_bytes
+    from imgret.store import shard as shards
+
+    shard = shards.read(path)
+    first = ", ".join(escape(from_bytes(raw)) for raw in shard.ids[:3])
+    found = Inspection(
+        "shard",
+        {
+            "descriptors": f"{len(shard):,} x {shard.descriptors.shape[1]} {shard.descriptors.dtype}",
+            "boxes": "no" if shard.box is None else "yes",
+            "first images": first,
+            "recipe": shard.attributes["recipe"],
+            "sha256": shards.sha256_of(path),
+        },
+    )
+    if len(set(shard.ids)) < len(shard):
+        found.problems.append("an id stands in it twice")
+    return found
+
+
+def _index(path: Path) -> Inspection:
+    from imgret.indexes.files import Index
+
+    index = Index.open(path)
+    about = index.about
+    return Inspection(
+        "index",
+        {
+            "images": f"{index.count:,} x {index.dim}",
+            "left out (removed)": len(index.deleted),
+            "kind": f"{about['kind']} ({about['factory']})",
+            "why": about["why"],
+            "parameters": about["parameters"],
+            "recall": about["recall"],
+            **{f"recipe: {key}": value for key, value in index.recipe.items()},
+            "bytes": f"{sum(file['bytes'] for file in about['files'].values()):,}",
+        },
+        index.verify(),
+    )
+
+
+def _weights(path: Path) -> Inspection:
+    from imgret.models.weights import load_model
+    from imgret.models.weights_card import read_card
+
+    card = read_card(path)
+    found = Inspection("weights", {key: value for key, value in card.items() if key != "schema"})
+    try:
+        load_model(path)
+    except ImgretError as error:
+        found.problems.append(str(error))
+    return found

@@ -1,0 +1,105 @@
+"""Query descriptors: from images by the recipe of what is searched, or from a store that has the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgret.errors import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from imgret.images.files import ImageFile
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Query descriptors [Q, D] with their ids and files, and the images that gave none (id -> why)."""
+
+    ids: list[str]
+    paths: list[str | None]
+    descriptors: np.ndarray
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """How query images are described beside the index's own recipe."""
+
+    device: str = "auto"
+    workers: int | None = None
+    weights: str | None = None
+    offline: bool = False
+
+
+def describe_queries(
+    images: Sequence[ImageFile],
+    crop: str,
+    recipe: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    where: Path,
+    options: QueryOptions,
+    say: Say,
+) -> Queries:
+    """Describe query images by the recipe of the index or store at `where`; `crop` is the DecodeRule's."""
+    import numpy as np
+
+    from imgret.extraction.loading import load_for_recipe
+    from imgret.extraction.recipe import decode_rule
+    from imgret.extraction.stream import default_workers, describe_stream
+    from imgret.images.decode import Undecodable
+
+    loaded = load_for_recipe(
+        recipe, origin, say, device=options.device, weights=options.weights, offline=options.offline, where=where
+    )  # fmt: skip
+    stream = describe_stream(
+        images,
+        decode_rule(recipe, crop=crop),
+        loaded.describer,
+        workers=default_workers() if options.workers is None else options.workers,
+        batch_size=loaded.describer.batch_size,
+    )
+    rows: list[np.ndarray] = []
+    found: list[ImageFile] = []
+    errors: dict[str, str] = {}
+    for image, result in stream:
+        if isinstance(result, Undecodable):
+            errors[image.id] = f"{result.reason}: {result.message}"
+        else:
+            found.append(image)
+            rows.append(result.descriptor)
+    descriptors = np.stack(rows) if rows else np.zeros((0, loaded.dim), np.float32)
+    return Queries([image.id for image in found], [image.path for image in found], descriptors, errors)
+
+
+def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Queries:
+    """Query descriptors from a store, which must have the recipe of what is searched."""
+    import numpy as np
+
+    from imgret.ids import from_bytes
+    from imgret.store.store import Store
+
+    store = Store.open(path)
+    if store.fingerprint != fingerprint:
+        key = next((key for key in recipe if recipe[key] != store.recipe.get(key)), "recipe")
+        raise StoreError(
+            f"{path} was made with {key} {store.recipe.get(key)!r}, the collection with {recipe.get(key)!r}; "
+            "extract the queries with the collection's recipe"
+        )
+    blocks = list(store.blocks())
+    if not blocks:
+        raise StoreError(f"{path} holds no descriptors")
+    names = [from_bytes(raw) for block in blocks for raw in block.ids]
+    roots = [str(root.locate(store.path)) for root in store.roots]
+    paths: list[str | None] = [
+        os.path.join(roots[root], from_bytes(raw))
+        for block in blocks
+        for raw, root in zip(block.ids, block.root.tolist(), strict=True)
+    ]
+    return Queries(names, paths, np.concatenate([block.descriptors for block in blocks]))

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tarfile
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from imgret.errors import InputError
+from imgret.images import files
+from tests.pictures import save, textured
+
+
+def ids(listing: files.Listing) -> list[str]:
+    return [image.id for image in listing.images]
+
+
+def test_a_folder_gives_its_images_in_byte_order_of_their_ids(tmp_path):
+    for name in ("b.jpg", "a/2.png", "a/10.png", "Z.jpg"):
+        save(tmp_path, name, 1)
+    assert ids(files.find([str(tmp_path)])) == ["Z.jpg", "a/10.png", "a/2.png", "b.jpg"]
+
+
+def test_hidden_files_and_folders_are_left_out_and_others_are_counted(tmp_path):
+    save(tmp_path, "a.jpg", 1)
+    save(tmp_path, ".hidden.jpg", 2)
+    save(tmp_path, ".folder/b.jpg", 3)
+    (tmp_path / "notes.txt").write_text("not an image")
+    listing = files.find([str(tmp_path)])
+    assert ids(listing) == ["a.jpg"]
+    assert listing.others == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_links_are_followed_and_loops_are_not(tmp_path):
+    save(tmp_path, "photos/a.jpg", 1)
+    save(tmp_path, "elsewhere/b.jpg", 2)
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
+    listing = files.find([str(tmp_path / "photos")])
+    assert ids(listing) == ["a.jpg", "linked/b.jpg"]
+    assert any("links back" in note for note in listing.notes)
+
+
+def test_a_dangling_link_is_listed_as_missing(tmp_path):
+    save(tmp_path, "a.jpg", 1)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert [image.missing for image in files.find([str(tmp_path)]).images] == [False, True]
+
+
+def test_files_and_globs_have_ids_relative_to_the_current_folder(tmp_path, monkeypatch):
+    save(tmp_path, "x/1.jpg", 1)
+    save(tmp_path, "x/2.jpg", 2)
+    save(tmp_path, "x/deep/3.jpg", 3)
+    monkeypatch.chdir(tmp_path)
+    assert ids(files.find(["x/2.jpg", "x/1.jpg"])) == ["x/2.jpg", "x/1.jpg"]
+    assert ids(files.find(["x/*.jpg"])) == ["x/1.jpg", "x/2.jpg"]
+    assert ids(files.find(["x/**/*.jpg"])) == ["x/1.jpg", "x/2.jpg", "x/deep/3.jpg"]
+
+
+def test_root_overrides_what_ids_are_relative_to(tmp_path):
+    save(tmp_path, "x/1.jpg", 1)
+    save(tmp_path, "y/1.jpg", 2)
+    listing = files.find([str(tmp_path / "x"), str(tmp_path / "y")], root=tmp_path)
+    assert ids(listing) == ["x/1.jpg", "y/1.jpg"]
+
+
+def test_one_id_from_two_folders_is_refused_with_the_way_out(tmp_path):
+    save(tmp_path, "x/1.jpg", 1)
+    save(tmp_path, "y/1.jpg", 2)
+    with pytest.raises(InputError, match=r"two images have the id 1\.jpg.*--root"):
+        files.find([str(tmp_path / "x"), str(tmp_path / "y")])
+
+
+def test_what_does_not_exist_or_holds_no_images_is_said(tmp_path):
+    with pytest.raises(InputError, match="no such file or folder"):
+        files.find([str(tmp_path / "nowhere")])
+    with pytest.raises(InputError, match="no file matches"):
+        files.find([str(tmp_path / "*.jpg")])
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match="no images found.*1 other files"):
+        files.find([str(tmp_path)])
+
+
+def test_a_list_keeps_its_order_and_its_missing_files(tmp_path, monkeypatch):
+    save(tmp_path, "b.jpg", 1)
+    save(tmp_path, "a.jpg", 2)
+    listed = tmp_path / "list.txt"
+    listed.write_text("b.jpg\r\nnever.jpg\na.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    listing = files.find([], list_file=listed)
+    assert ids(listing) == ["b.jpg", "never.jpg", "a.jpg"]
+    assert [image.missing for image in listing.images] == [False, True, False]
+
+
+def test_a_csv_list_brings_ids_and_boxes(tmp_path, monkeypatch):
+    save(tmp_path, "a.jpg", 1)
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,id,x1,y1,x2,y2\na.jpg,,1,2,30,40\na.jpg,whole,,,,\n")
+    monkeypatch.chdir(tmp_path)
+    listing = files.find([], list_file=listed)
+    assert [(image.id, image.box) for image in listing.images] == [
+        ("a.jpg#1,2,30,40", (1, 2, 30, 40)),
+        ("whole", None),
+    ]
+
+
+@pytest.mark.parametrize("box", ["5,5,5,9", "-1,0,3,3", "1,2,3,"])
+def test_an_impossible_box_in_a_list_names_its_line(tmp_path, box, monkeypatch):
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path,x1,y1,x2,y2\na.jpg,{box}\n")
+    with pytest.raises(InputError, match="line 2"):
+        files.find([], list_file=listed)
+
+
+def test_standard_input_may_be_separated_by_newlines_or_nul(tmp_path, monkeypatch):
+    save(tmp_path, "a.jpg", 1)
+    save(tmp_path, "b\nc.jpg", 2)
+    monkeypatch.chdir(tmp_path)
+    for content in (b"a.jpg\0b\nc.jpg\0",):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert ids(files.find(["-"])) == ["a.jpg", "b\nc.jpg"]
+
+
+def test_a_tar_is_read_in_place_by_offset(tmp_path, monkeypatch):
+    buffer = io.BytesIO()
+    textured(1).save(buffer, "PNG")
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name, data in (("0001.png", buffer.getvalue()), ("0001.cls", b"3"), ("./sub/2.png", buffer.getvalue())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["set.tar"])
+    assert ids(listing) == ["set.tar/0001.png", "set.tar/sub/2.png"]
+    assert listing.others == 1
+    first = listing.images[0]
+    with open(first.path, "rb") as file:
+        file.seek(first.offset)
+        assert file.read(first.bytes) == buffer.getvalue()
+
+
+def test_a_compressed_or_broken_tar_is_refused_in_words(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(600))
+    with pytest.raises(InputError, match="uncompressed tar"):
+        files.find([str(tmp_path / "x.tar")])
+
+
+def test_parts_are_disjoint_and_complete_and_follow_the_hash(tmp_path):
+    for number in range(20):
+        save(tmp_path, f"{number}.png", number, (8, 8))
+    parts = [ids(files.find([str(tmp_path)], part=(i, 3))) for i in (1, 2, 3)]
+    assert sorted(sum(parts, [])) == sorted(f"{number}.png" for number in range(20))
+    expected = [n for n in parts[0] if int(sha256(n.encode()).hexdigest(), 16) % 3 == 0]
+    assert parts[0] == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that keeps any bytes")
+def test_names_that_are_not_text_survive(tmp_path):
+    raw = os.fsencode(tmp_path) + b"/\xff\xfe.png"
+    textured(1).save(tmp_path / "x.png")
+    os.rename(tmp_path / "x.png", raw)
+    (image,) = files.find([str(tmp_path)]).images
+    assert image.id.encode("utf-8", "surrogateescape") == b"\xff\xfe.png"
+
+
+def test_a_single_file_outside_the_current_folder_still_has_a_relative_id(tmp_path, monkeypatch):
+    path = save(tmp_path, "a.jpg", 1)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert ids(files.find([str(path)])) == ["../a.jpg"]
+
+
+def test_camera_raw_names_count_as_images_so_that_they_are_reported(tmp_path):
+    (tmp_path / "x.NEF").write_bytes(b"raw")
+    assert ids(files.find([str(tmp_path)])) == ["x.NEF"]
+
+
+def test_path_objects_are_not_needed_for_the_listing_to_know_its_roots(tmp_path):
+    save(tmp_path, "a.jpg", 1)
+    assert files.find([str(tmp_path)]).roots == [str(Path(tmp_path).absolute())]
