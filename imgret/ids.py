@@ -7,6 +7,7 @@ Ordinary names, whatever their script, are printed as they are.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ class IdTable(Sequence[str]):
             base = int(offsets[0])
             block = self._blob[base : int(offsets[-1])].tobytes()
             edges = (np.asarray(offsets) - base).tolist()
-            for first, last in zip(edges, edges[1:], strict=False):
+            for first, last in itertools.pairwise(edges):
                 yield block[first:last]
 
     def __eq__(self, other: object) -> bool:

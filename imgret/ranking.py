@@ -32,9 +32,7 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
-            raise ValueError(
-                f"rows and scores must both be [Q, K], got {self.rows.shape} and {self.scores.shape}"
-            )
+            raise ValueError(f"rows and scores must both be [Q, K], got {self.rows.shape} and {self.scores.shape}")
         if len(self.queries) != len(self.rows):
             raise ValueError(f"{len(self.queries)} query ids for {len(self.rows)} lines")
 

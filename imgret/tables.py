@@ -22,9 +22,7 @@ def look_up(table: Mapping[str, Row], what: str, name: str) -> Row:
     """The row called `name`; UnknownNameError with the nearest name and the whole list otherwise."""
     if name in table:
         return table[name]
-    raise UnknownNameError(
-        f"unknown {what} {name!r}{did_you_mean(name, table)}; known: {', '.join(sorted(table))}"
-    )
+    raise UnknownNameError(f"unknown {what} {name!r}{did_you_mean(name, table)}; known: {', '.join(sorted(table))}")
 
 
 def resolve(target: str) -> Any:

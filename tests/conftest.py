@@ -32,6 +32,12 @@ def photos(tmp_path: Path) -> Path:
 def job(mean_colour: str, photos: Path, tmp_path: Path) -> ExtractJob:
     """Extract the photos with the toy model, in this process, in float32."""
     return ExtractJob(
-        images=(str(photos),), output=tmp_path / "store", model=mean_colour, weights="none",
-        workers=0, precision="fp32", image_size=64, device="cpu",
-    )  # fmt: skip
+        images=(str(photos),),
+        output=tmp_path / "store",
+        model=mean_colour,
+        weights="none",
+        workers=0,
+        precision="fp32",
+        image_size=64,
+        device="cpu",
+    )

@@ -13,7 +13,7 @@ from typing import Any
 from imgret.cli import console
 from imgret.ids import escape
 from imgret.ranking import SCHEMA
-from imgret.workflows.search import Answer, Hit
+from imgret.workflows.searching import Answer, Hit
 
 
 def _document(answer: Answer) -> dict[str, Any]:
@@ -82,8 +82,9 @@ WRITERS: dict[str, Callable[[Sequence[Answer]], None]] = {
 }
 
 
-def write_html(path: Path, answers: Sequence[Answer], index: Path) -> None:
-    """The result page."""
+def write_html(path: Path, answers: Sequence[Answer], index: Path, box: tuple[int, int, int, int] | None) -> None:
+    """The result page; `box` is the part of the query that was searched with."""
     from imgret.report.page import rows_of, write_page
 
-    write_page(path, title="Search results", subtitle=f"{len(answers)} queries in {index}", rows=rows_of(answers))
+    asked = "1 query" if len(answers) == 1 else f"{len(answers)} queries"
+    write_page(path, title="Search results", subtitle=f"{asked} in {index}", rows=rows_of(answers, box=box))

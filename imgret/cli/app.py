@@ -30,7 +30,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def imgret_(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Index image collections: descriptors from attention models, HDF5 shards, FAISS search, honest scores.
@@ -39,7 +40,15 @@ def imgret_(
     """
 
 
-for command in (extract.extract, index.index, search.search, evaluate.eval_, models.models, info.info, demo.demo):
+for command in (
+    extract.extract,
+    index.index,
+    search.search,
+    evaluate.eval_,
+    models.models,
+    info.info,
+    demo.demo,
+):
     app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ not in ("models", "demo"))(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from imgret.evaluation.scores import Scores
     from imgret.extraction.extract import ExtractReport, Progress
+    from imgret.extraction.job import Say
     from imgret.indexes.build import IndexReport
 
 
@@ -24,11 +26,20 @@ def talk() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def speaker(quiet: bool) -> Say:
+    """What says a line on stderr, or nothing if quiet."""
+    from imgret.extraction import job
+
+    return job.quiet if quiet else lambda text: talk().print(text, markup=False)
+
+
 def data() -> Console:
     """The console for tables on stdout."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    # a file or a pipe has no width of its own, and 80 columns would fold the numbers
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else 120)
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
@@ -38,7 +49,8 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
 
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        number = column in right
+        made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
     return made
 
 
@@ -84,8 +96,10 @@ def _plain_progress() -> Progress:
             last = now
             rate = done / (now - started)
             left = (total - done) / rate
-            print(f"imgret: {done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"imgret: {done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed",
+                file=sys.stderr,
+            )
 
     return show
 
@@ -110,10 +124,15 @@ def print_extraction(report: ExtractReport, dry_run: bool = False) -> None:
     if report.seconds and report.to_do:
         clock = report.clock
         busiest = max(
-            (clock.describing, "the model"), (clock.decoding, "waiting for decoded images"), (clock.writing, "writing")
+            (clock.describing, "the model"),
+            (clock.decoding, "waiting for decoded images"),
+            (clock.writing, "writing"),
         )
-        out.print(f"{report.to_do / report.seconds:.1f} images/s over {report.seconds:.1f} s; "
-                  f"most of it was {busiest[1]} ({busiest[0] / report.seconds:.0%}).", markup=False)  # fmt: skip
+        out.print(
+            f"{report.to_do / report.seconds:.1f} images/s over {report.seconds:.1f} s; "
+            f"most of it was {busiest[1]} ({busiest[0] / report.seconds:.0%}).",
+            markup=False,
+        )
     if not report.trained:
         out.print("The weights are UNTRAINED (random): near-duplicates are found, little else.", style="yellow")
     out.print(f"{report.store} now holds {report.total} descriptors.", markup=False)
@@ -136,35 +155,67 @@ def complain(text: str) -> None:
 def print_index(report: IndexReport, verbose: bool) -> None:
     """The summary of an index, on stderr."""
     out = talk()
-    for line in report.lines():
-        out.print(line, markup=False)
+    if not report.changed:
+        out.print(f"{report.path} holds these stores already: {report.count} images.", markup=False)
+        return
+    if report.rebuilt_because:
+        out.print(f"Made anew: {report.rebuilt_because}.", markup=False)
+    out.print(
+        f"{report.path}: {report.count} images ({report.added} added, {report.removed} removed, {report.kept} kept), "
+        f"{report.kind} [{report.factory}]: {report.why}.",
+        markup=False,
+    )
+    recall = report.recall
+    if recall.get("recall@10") is not None:
+        met = "" if recall["reached"] else f", below the {recall['target']:.2f} asked for"
+        out.print(
+            f"Measured recall@10 is {recall['recall@10']:.3f}{met} ({recall['queries']} queries).",
+            markup=False,
+        )
+    if verbose:
+        out.print(
+            f"Parameters {report.parameters}; {report.dead} removed rows wait for the next rebuild; {recall}",
+            markup=False,
+        )
 
 
 def print_scores(document: dict[str, Any]) -> None:
     """Scores as percentages, and the protocol card, on stdout."""
     out = data()
-    subsets = document["subsets"]
-    first = next(iter(subsets.values()))
-    names = [name for name in ("map", "mp@1", "mp@5", "mp@10") if name in first]
-    names += [name for name in ("recall@1", "recall@5", "recall@10") if name in first]
     protocol = document["protocol"]
-    if len({"map_trapezoid", "map_finite"} & set(first)) == 2:
-        other = "map_finite" if protocol["ap"] == "trapezoid" else "map_trapezoid"
-        names.insert(1, other)
-    shown = table("", *names, "queries", "skipped", right=(*names, "queries", "skipped"))
-    for subset, values in subsets.items():
+    other = "map_finite" if protocol["ap"] == "trapezoid" else "map_trapezoid"
+    names = [
+        "map",
+        "mp@1",
+        "mp@5",
+        "mp@10",
+        *(["recall@1", "recall@10"] if "all" in document["subsets"] else []),
+        other,
+    ]
+    heads = {
+        "map": f"mAP ({protocol['ap']})",
+        other: f"mAP ({other[4:]})",
+        "recall@1": "R@1",
+        "recall@10": "R@10",
+    }
+    columns = [heads.get(name, name.replace("mp", "mP")) for name in names]
+    shown = table(document["format"], *columns, "queries", "skipped", right=(*columns, "queries", "skipped"))
+    for subset, values in document["subsets"].items():
         cells = ["–" if values[name] is None else f"{100 * values[name]:.2f}" for name in names]
         shown.add_row(subset, *cells, str(values["queries"]), str(values["skipped"]))
     out.print(shown)
-    card = table("protocol", "", title=None)
+    card = table("protocol", "")
     for key, value in protocol.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {number}" for name, number in value.items())
+            value = ", ".join(f"{name} {number}" for name, number in value.items() if number)
         elif isinstance(value, list):
             value = ", ".join(str(one) for one in value)
-        text = str(value)
-        card.add_row(key, plain(text[:12] + "..." if key.endswith("sha256") and value else text))
+        elif key.endswith("sha256") and value:
+            value = f"{value[:16]}..."
+        card.add_row(key, plain("–" if value is None else str(value)))
     out.print(card)
+    if protocol.get("untrained"):
+        talk().print("These are the scores of UNTRAINED (random) weights.", style="yellow")
 
 
 def print_score_notes(scores: Scores, verbose: bool) -> None:

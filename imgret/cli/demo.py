@@ -13,14 +13,16 @@ from imgret.cli.options import Device, Offline, Quiet, Verbose, Workers
 
 @reports_errors
 def demo(
-    output: Annotated[Path, Option("--output", "-o", help="Folder for everything the demo makes.")] = Path("imgret-demo"),
+    output: Annotated[Path, Option("--output", "-o", help="Folder for everything the demo makes.")] = Path(
+        "imgret-demo"
+    ),
     device: Device = "auto",
     workers: Workers = None,
     offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole chain on pictures drawn here: extract, index, eval, search, and a page to look at. No download.
+    """Run the whole chain on pictures it draws itself, with a page to look at. No download, about a minute.
 
     Example: imgret demo && open imgret-demo/index.html
     """
@@ -30,14 +32,15 @@ def demo(
     out = console.talk()
 
     def say(text: str) -> None:
-        out.print(text, markup=False, style="cyan" if text.lstrip().startswith("$ ") else None)
+        if not quiet:
+            out.print(text, markup=False, style="cyan" if text.lstrip().startswith("$ ") else None)
 
     report = run_demo(
         output,
         device=device,
         workers=workers,
         offline=offline,
-        say=(lambda text: None) if quiet else say,
+        say=say,
         extracting=lambda: console.extraction_progress(quiet),
     )
     shown = console.table("", "score", "chance", right=("score", "chance"))

@@ -30,10 +30,13 @@ def eval_(
         Path | None, Option(help="Ready output of `imgret search --format jsonl`.", show_default=False)
     ] = None,
     images: Annotated[
-        Path | None, Option(help="Folder the ground truth's names are relative to; queries come from it.", show_default=False)
+        Path | None,
+        Option(help="Folder the ground truth's names are relative to; queries come from it.", show_default=False),
     ] = None,
     queries: Annotated[Path | None, Option(help="Store of ready query descriptors.", show_default=False)] = None,
-    depth: Annotated[str, Option(help="all ranks the whole database exactly; N takes N results of the search.")] = "all",
+    depth: Annotated[
+        str, Option(help="all ranks the whole database exactly; N takes N results of the search.")
+    ] = "all",
     format: Annotated[str, Option(help="auto, revisitop or labels.")] = "auto",
     query_crop: Annotated[str, Option(help="gt crops queries to their boxes; none takes whole images.")] = "gt",
     json_: Annotated[bool, Option("--json", help="Print the scores as JSON.")] = False,
@@ -77,7 +80,7 @@ def eval_(
             allow_missing=allow_missing,
             options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
         ),
-        say=(lambda text: None) if quiet else console.talk().print,
+        say=console.speaker(quiet),
     )
     document = scores.to_json(protocol)
     if per_query is not None:

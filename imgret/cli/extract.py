@@ -9,7 +9,16 @@ import typer
 from typer import Argument, Option
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Device, Offline, Quiet, Verbose, Workers, parse_choice, parse_part, parse_scales
+from imgret.cli.options import (
+    Device,
+    Offline,
+    Quiet,
+    Verbose,
+    Workers,
+    parse_choice,
+    parse_part,
+    parse_scales,
+)
 from imgret.extraction.job import ExtractJob
 
 _MODEL = "A name from `imgret models`, or a weights file (*.safetensors)."
@@ -20,8 +29,10 @@ _WEIGHTS = "auto (shipped, cached or a public download), none (random, from --se
 def extract(
     images: Annotated[
         list[str] | None,
-        Argument(help="Folders (searched recursively), files, globs, .tar archives, or - for a list on stdin.",
-                 show_default=False),
+        Argument(
+            help="Folders (searched recursively), files, globs, .tar archives, or - for a list on stdin.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[Path, Option("--output", "-o", help="Folder of the store.", show_default=False)] = ...,  # type: ignore[assignment]
     model: Annotated[str | None, Option("--model", "-m", help=_MODEL, show_default=False)] = None,
@@ -29,17 +40,23 @@ def extract(
     weights: Annotated[str | None, Option(help=_WEIGHTS, show_default="auto")] = None,
     seed: Annotated[int, Option(help="Seed of random weights.")] = ExtractJob.seed,
     image_size: Annotated[
-        int | None, Option(min=16, help="Longer side in pixels; never enlarged.", show_default="the model's own")
+        int | None,
+        Option(min=16, help="Longer side in pixels; never enlarged.", show_default="the model's own"),
     ] = None,
     scales: Annotated[
-        str | None, Option(help="Factors of that size to average over, such as 1,0.7071,1.4142.", show_default="1")
+        str | None,
+        Option(help="Factors of that size to average over, such as 1,0.7071,1.4142.", show_default="1"),
     ] = None,
     precision: Annotated[
-        str | None, Option(help="auto, fp32, bf16 or fp16.", show_default="auto: bf16 where the hardware has it")
+        str | None,
+        Option(help="auto, fp32, bf16 or fp16.", show_default="auto: bf16 where the hardware has it"),
     ] = None,
     decode: Annotated[
         str | None,
-        Option(help="scaled lets JPEG decode at 1/2, 1/4 or 1/8; exact decodes every pixel.", show_default="scaled"),
+        Option(
+            help="scaled lets JPEG decode at 1/2, 1/4 or 1/8; exact decodes every pixel.",
+            show_default="scaled",
+        ),
     ] = None,
     exif: Annotated[str | None, Option(help="apply or ignore the noted orientation.", show_default="apply")] = None,
     store_dtype: Annotated[str | None, Option(help="float16 or float32.", show_default="float16")] = None,
@@ -48,11 +65,15 @@ def extract(
         Option("--list", help="File with a path a line, or CSV: path[,id][,x1,y1,x2,y2].", show_default=False),
     ] = None,
     root: Annotated[
-        Path | None, Option(help="Folder that ids are relative to.", show_default="each folder given; else the current one")
+        Path | None,
+        Option(help="Folder that ids are relative to.", show_default="each folder given; else the current one"),
     ] = None,
-    part: Annotated[str | None, Option(help="I/N: only this part of the images, split by id.", show_default=False)] = None,
+    part: Annotated[
+        str | None, Option(help="I/N: only this part of the images, split by id.", show_default=False)
+    ] = None,
     batch_size: Annotated[
-        int | None, Option("--batch-size", "-b", min=1, help="Images described at once.", show_default="8, on a GPU 64")
+        int | None,
+        Option("--batch-size", "-b", min=1, help="Images described at once.", show_default="8, on a GPU 64"),
     ] = None,
     workers: Workers = None,
     device: Device = ExtractJob.device,
@@ -61,7 +82,9 @@ def extract(
         int, Option(min=1, help="Images a shard; a shard also closes after a minute.")
     ] = ExtractJob.shard_size,
     max_megapixels: Annotated[float, Option(min=0.1, help="Larger images are refused.")] = ExtractJob.max_megapixels,
-    verify_content: Annotated[bool, Option("--verify-content", help="Hash files instead of trusting size and time.")] = False,
+    verify_content: Annotated[
+        bool, Option("--verify-content", help="Hash files instead of trusting size and time.")
+    ] = False,
     prune: Annotated[bool, Option("--prune", help="Remove images whose file is gone.")] = False,
     strict: Annotated[bool, Option("--strict", help="Exit with 3 when any image failed.")] = False,
     dry_run: Annotated[bool, Option("--dry-run", "-n", help="Only say what would be done.")] = False,
@@ -113,7 +136,7 @@ def extract(
     from imgret.cli import console
 
     with console.extraction_progress(quiet) as progress:
-        report = workflows.extract(job, progress=progress, say=console.talk().print)
+        report = workflows.extract(job, progress=progress, say=console.speaker(quiet))
     if not quiet:
         console.print_extraction(report, dry_run)
         if verbose:

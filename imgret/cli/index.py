@@ -21,7 +21,8 @@ def index(
     kind: Annotated[str, Option(help=_KIND)] = "auto",
     factory: Annotated[str | None, Option(help="A FAISS factory string instead of a kind.", show_default=False)] = None,
     max_memory: Annotated[
-        str | None, Option(help="Memory the index may take, such as 4GB.", show_default="half of this machine's")
+        str | None,
+        Option(help="Memory the index may take, such as 4GB.", show_default="half of this machine's"),
     ] = None,
     target_recall: Annotated[float, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.")] = 0.95,
     seed: Annotated[int, Option(help="Seed of samples and clustering.")] = 0,

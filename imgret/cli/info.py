@@ -27,7 +27,7 @@ def info(
     from imgret import workflows
     from imgret.cli import console
 
-    found = workflows.inspect(path)
+    found = workflows.inspect(path, every_file=verbose)
     if not quiet:
         shown = console.table(found.kind, str(path))
         for what, value in found.facts.items():

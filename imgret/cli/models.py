@@ -31,10 +31,19 @@ def models(
     from imgret.tables import look_up
 
     if name is None:
-        shown = console.table("model", "dim", "trunk", "image size", "weights", "what it is", right=("dim", "image size"))
+        shown = console.table(
+            "model", "dim", "trunk", "image size", "weights", "what it is", right=("dim", "image size")
+        )
         for key, card in MODELS.items():
-            shown.add_row(key, str(card.dim or "trunk's"), card.backbone, f"{card.image_size} px",
-                          "public trunk" if card.weights == "trunk" else "none yet", card.summary)  # fmt: skip
+            shown.add_row(
+                key,
+                str(card.dim or "trunk's"),
+                card.backbone,
+                f"{card.image_size} px",
+                "public trunk" if card.weights == "trunk" else "none yet",
+                card.summary,
+                *([card.paper] if verbose else []),
+            )
         console.data().print(shown)
         return
     card = look_up(MODELS, "model", name)
@@ -46,8 +55,11 @@ def models(
         ("trunk", f"{card.backbone} (timm); another with --backbone NAME"),
         ("image size", f"{card.image_size} px, the longer side; another with --image-size"),
         ("weights", _WEIGHTS[card.weights]),
-        ("try it", f"imgret extract photos/ -o store --model {name}"
-                   + ("" if card.weights == "trunk" else " --weights none   (untrained)")),
-    ):  # fmt: skip
+        (
+            "try it",
+            f"imgret extract photos/ -o store --model {name}"
+            + ("" if card.weights == "trunk" else " --weights none   (untrained)"),
+        ),
+    ):
         shown.add_row(what, value)
     console.data().print(shown)

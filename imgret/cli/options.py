@@ -13,7 +13,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never download; HF_HUB
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", "-j", min=0, help="Decode processes; 0 decodes in this one.", show_default="one per core"),
+    typer.Option(
+        "--workers", "-j", min=0, help="Decode processes; 0 decodes in this one.", show_default="one per core"
+    ),
 ]
 WeightsNow = Annotated[
     str | None,

@@ -19,10 +19,13 @@ FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
 def search(
     index: Annotated[Path, Argument(help="Folder of the index.", show_default=False)],
     queries: Annotated[
-        list[str], Argument(help="Query images, folders of them, or a store of query descriptors.", show_default=False)
+        list[str],
+        Argument(help="Query images, folders of them, or a store of query descriptors.", show_default=False),
     ],
     k: Annotated[int, Option("-k", "--top", min=1, help="Results a query.")] = 10,
-    box: Annotated[str | None, Option(help="x1,y1,x2,y2: search with this part of the query.", show_default=False)] = None,
+    box: Annotated[
+        str | None, Option(help="x1,y1,x2,y2: search with this part of the query.", show_default=False)
+    ] = None,
     exclude_self: Annotated[
         bool, Option("--exclude-self", help="Leave out the query itself: same id, or same file.")
     ] = False,
@@ -49,7 +52,7 @@ def search(
     from imgret import workflows
     from imgret.cli import answers, console
 
-    say = console.talk().print
+    say = console.speaker(quiet)
     found = workflows.search(
         index,
         queries,
@@ -59,13 +62,15 @@ def search(
         min_score=min_score,
         images=images,
         options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
-        say=(lambda text: None) if quiet else say,
+        say=say,
     )
     answers.WRITERS[form](found)
     if html is not None:
-        answers.write_html(html, found, index)
-        if not quiet:
-            say(f"The page of results is {html}", markup=False)
+        answers.write_html(html, found, index, region)
+        say(f"The page of results is {html}")
+    if verbose:
+        kept = sum(len(answer.hits) for answer in found)
+        say(f"{kept} results for {len(found)} queries, {form} on stdout")
     failed = [answer for answer in found if answer.error is not None]
     for answer in failed:
         console.complain(f"{answer.query}: {answer.error}")

@@ -70,7 +70,7 @@ def tiles(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     x, y = _grid(size)
     side = rng.uniform(80, 120)
     dark = (x // side + y // side) % 2 == 0
-    one, two = (("#c9c2b4", "#7d4f45"), ("#e4e2dc", "#4a5560"))[int(rng.integers(2))]
+    one, two = (("#c2b29c", "#a07a66"), ("#c9cdca", "#8b9aa2"))[int(rng.integers(2))]
     colour = np.where(dark[..., None], np.array(rgb(one), np.float32), np.array(rgb(two), np.float32))
     joint = (x % side < 2.5) | (y % side < 2.5)
     marble = noise(rng, (size[1], size[0]), 70, 6)

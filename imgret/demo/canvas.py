@@ -18,7 +18,7 @@ Points = Iterable[Sequence[float]]
 
 def rgb(colour: str | Colour) -> Colour:
     """'#rrggbb' or a triple as a triple."""
-    return ImageColor.getrgb(colour)[:3] if isinstance(colour, str) else colour  # type: ignore[return-value]
+    return ImageColor.getrgb(colour)[:3] if isinstance(colour, str) else colour
 
 
 def tint(colour: str | Colour, factor: float) -> Colour:
@@ -146,8 +146,8 @@ class Canvas:
         distance = ((self.x - x) ** 2 + (self.y - y) ** 2) / radius**2
         falloff = (strength * np.exp(-2.5 * distance))[..., None]
         lit = np.asarray(self.image, np.float32)
-        lit = lit + (255 - lit) * falloff * (np.array(rgb(colour), np.float32) / 255)
-        self.image.paste(Image.fromarray(lit.clip(0, 255).astype(np.uint8)))
+        added = (255 - lit) * falloff * (np.array(rgb(colour), np.float32) / 255)
+        self.image.paste(Image.fromarray((lit + added).clip(0, 255).astype(np.uint8)))
 
     def shadow(self, area: Canvas, dx: float, dy: float, blur: float, strength: float) -> None:
         """Darken what lies under an area that is about to be painted."""

@@ -22,7 +22,13 @@ def average_precision(positives: int, images: int) -> float:
 
 def recall(k: int, positives: int, images: int) -> float:
     """Chance that at least one of the first k is right."""
+    k = min(k, images)
     return 1 - comb(images - positives, k) / comb(images, k)
+
+
+def precision(k: int, positives: int, images: int) -> float:
+    """Expected part of the first k places that is right; places beyond the last image are wrong."""
+    return positives / images * min(k, images) / k
 
 
 def expected(positives: Iterable[int], images: int) -> dict[str, float]:
@@ -34,9 +40,6 @@ def expected(positives: Iterable[int], images: int) -> dict[str, float]:
 
     return {
         "map": mean(average_precision(count, images) for count in counts),
-        "mp@1": mean(count / images for count in counts),
-        "mp@5": mean(count / images for count in counts),
-        "recall@1": mean(recall(1, count, images) for count in counts),
-        "recall@5": mean(recall(5, count, images) for count in counts),
-        "recall@10": mean(recall(10, count, images) for count in counts),
+        **{f"mp@{k}": mean(precision(k, count, images) for count in counts) for k in (1, 5, 10)},
+        **{f"recall@{k}": mean(recall(k, count, images) for count in counts) for k in (1, 5, 10)},
     }

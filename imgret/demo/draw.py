@@ -32,7 +32,7 @@ SCENES: dict[str, Scene] = {
     "lighthouse": Scene("imgret.demo.landscapes:lighthouse", focus=(0.6, 0.45)),
     "mountains": Scene("imgret.demo.landscapes:mountains", focus=(0.5, 0.5)),
     "harbour": Scene("imgret.demo.landscapes:harbour", focus=(0.48, 0.6)),
-    "train": Scene("imgret.demo.landscapes:train", focus=(0.62, 0.62)),
+    "train": Scene("imgret.demo.railway:train", focus=(0.62, 0.62)),
     "facade": Scene("imgret.demo.town:facade"),
     "market": Scene("imgret.demo.town:market"),
     "book": Scene("imgret.demo.things:book"),
@@ -80,14 +80,20 @@ def draw_collection(
     """
     for scene in scenes:
         look_up(SCENES, "scene", scene)
-    if not 1 <= views:
+    if views < 1:
         raise ValueError(f"views must be at least 1, got {views}")
     if output.exists() and not output.is_dir():
         raise ImgretError(f"{output} is a file; name a folder for the demo with -o FOLDER")
     folder = output / "collection"
     made = Collection(folder, output / "labels.csv", tuple(scenes), views)
     note = output / "drawing.json"
-    card = {"schema": "imgret.demo/1", "drawing": DRAWING, "seed": seed, "scenes": list(scenes), "views": views}
+    card = {
+        "schema": "imgret.demo/1",
+        "drawing": DRAWING,
+        "seed": seed,
+        "scenes": list(scenes),
+        "views": views,
+    }
     if _read(note) == card and made.labels.is_file() and all((folder / path).is_file() for path in made.paths):
         return made
     done = 0

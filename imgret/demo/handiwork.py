@@ -7,19 +7,31 @@ from PIL import Image
 
 from imgret.demo.canvas import SCALE, Canvas, noise, rgb
 
-FABRICS = ["#b23a48", "#fcb97d", "#edd892", "#2e5e6e", "#7ea88b", "#4b3b63", "#d98a9a", "#e8e0cf", "#34506b", "#a65e2e"]
+FABRICS = [
+    "#b23a48",
+    "#fcb97d",
+    "#edd892",
+    "#2e5e6e",
+    "#7ea88b",
+    "#4b3b63",
+    "#d98a9a",
+    "#e8e0cf",
+    "#34506b",
+    "#a65e2e",
+]
 
 
 def _cloth(canvas: Canvas) -> list[np.ndarray]:
     """Printed fabrics [H, W, 3]: dots, stripes, checks and sprigs."""
     x, y = canvas.x, canvas.y
+    dx, dy = (x + 6 * np.floor(y / 11)) % 14 - 7, y % 11 - 5.5
     prints = [
         np.hypot(x % 9 - 4.5, y % 9 - 4.5) < 1.9,
         (x + 0 * y) % 7 < 2.2,
-        ((x % 12 < 6) ^ (y % 12 < 6)),
+        (x % 12 < 6) ^ (y % 12 < 6),
         (x + y) % 9 < 2.4,
-        np.hypot((x + 6 * np.floor(y / 11)) % 14 - 7, y % 11 - 5.5) < 2.6 + 1.4 * np.cos(4 * np.arctan2(y % 11 - 5.5, (x + 6 * np.floor(y / 11)) % 14 - 7)),
-    ]  # fmt: skip
+        np.hypot(dx, dy) < 2.6 + 1.4 * np.cos(4 * np.arctan2(dy, dx)),
+    ]
     cloths = []
     for number, colour in enumerate(FABRICS):
         base = np.array(rgb(colour), np.float32)
@@ -44,7 +56,9 @@ def quilt(rng: np.random.Generator) -> Image.Image:
         canvas.fill(cloth, area)
     inner_x, inner_y = (canvas.x - border) / 50, (canvas.y - border) / 50
     puff = np.abs(np.sin(np.pi * inner_x)) * np.abs(np.sin(np.pi * inner_y))
-    slope = np.cos(np.pi * inner_x) * np.sign(np.sin(np.pi * inner_x)) + np.cos(np.pi * inner_y) * np.sign(np.sin(np.pi * inner_y))
+    slope = np.cos(np.pi * inner_x) * np.sign(np.sin(np.pi * inner_x)) + np.cos(np.pi * inner_y) * np.sign(
+        np.sin(np.pi * inner_y)
+    )
     wrinkle = noise(rng, canvas.shape, 34 * SCALE, 5)
     canvas.light(0.72 + 0.3 * puff**0.35 + 0.06 * slope + 0.05 * wrinkle)
     for offset in (7, 23):
@@ -78,7 +92,12 @@ def _block(areas: list[Canvas], kind: int, x: float, y: float, size: float, a: i
 
     square = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
     lay(a, square)
-    turned = [lambda p, q: (p, q), lambda p, q: (1 - q, p), lambda p, q: (1 - p, 1 - q), lambda p, q: (q, 1 - p)]
+    turned = [
+        lambda p, q: (p, q),
+        lambda p, q: (1 - q, p),
+        lambda p, q: (1 - p, 1 - q),
+        lambda p, q: (q, 1 - p),
+    ]
     if kind == 0:  # pinwheel
         for turn in turned:
             lay(b, [turn(0, 0), turn(0.5, 0), turn(0.5, 0.5)])
@@ -98,7 +117,12 @@ def _block(areas: list[Canvas], kind: int, x: float, y: float, size: float, a: i
     else:  # nine squares
         for i in range(3):
             for j in range(3):
-                corner = [(i / 3, j / 3), ((i + 1) / 3, j / 3), ((i + 1) / 3, (j + 1) / 3), (i / 3, (j + 1) / 3)]
+                corner = [
+                    (i / 3, j / 3),
+                    ((i + 1) / 3, j / 3),
+                    ((i + 1) / 3, (j + 1) / 3),
+                    (i / 3, (j + 1) / 3),
+                ]
                 lay((a, b, c)[(i + 2 * j) % 3], corner)
 
 
@@ -129,7 +153,11 @@ def mosaic(rng: np.random.Generator) -> Image.Image:
     pick_x = seeds_x.ravel().clip(0, 599).astype(int)
     stone = design[pick_y, pick_x] * rng.normal(1, 0.1, (count * count, 1)) + rng.normal(0, 5, (count * count, 3))
     tilt = rng.normal(0, 0.016, (count * count, 2))
-    facing = 1 + tilt[winner, 0] * (canvas.x - seeds_x.ravel()[winner]) + tilt[winner, 1] * (canvas.y - seeds_y.ravel()[winner])
+    facing = (
+        1
+        + tilt[winner, 0] * (canvas.x - seeds_x.ravel()[winner])
+        + tilt[winner, 1] * (canvas.y - seeds_y.ravel()[winner])
+    )
     gap = np.clip((second - near - 1.1) * 1.2, 0, 1)
     chamfer = 0.82 + 0.18 * np.clip((second - near) / 4.5, 0, 1)
     canvas.fill(stone[winner] * (facing * chamfer)[..., None], gap)
@@ -148,11 +176,21 @@ def _design(rng: np.random.Generator) -> Image.Image:
     canvas.fill("#8fc4bf", (wave > 0.86).astype(np.float32))
     for x, y, flip, body, fin in ((300, 225, 1, "#d9572f", "#f0b23e"), (300, 390, -1, "#e6c15a", "#b23a2c")):
         _fish(canvas, x, y, flip, body, fin)
-    for inset, width, colour in ((0, 26, "#efe6d0"), (8, 10, "#8c2f27"), (26, 40, "#e9dcc0"), (66, 8, "#2b2a2c")):
-        for x, y, w, h in ((inset, inset, 600 - 2 * inset, width), (inset, 600 - inset - width, 600 - 2 * inset, width),
-                           (inset, inset, width, 600 - 2 * inset), (600 - inset - width, inset, width, 600 - 2 * inset)):  # fmt: skip
+    for inset, width, colour in (
+        (0, 26, "#efe6d0"),
+        (8, 10, "#8c2f27"),
+        (26, 40, "#e9dcc0"),
+        (66, 8, "#2b2a2c"),
+    ):
+        far, long = 600 - inset - width, 600 - 2 * inset
+        for x, y, w, h in (
+            (inset, inset, long, width),
+            (inset, far, long, width),
+            (inset, inset, width, long),
+            (far, inset, width, long),
+        ):
             canvas.rect(x, y, w, h, colour)
-    for n in np.arange(40, 560, 40):
+    for n in range(40, 560, 40):
         for x, y in ((n, 46), (n, 554), (46, n), (554, n)):
             canvas.polygon([(x - 16, y), (x, y - 16), (x + 16, y), (x, y + 16)], "#2f6f78")
             canvas.ellipse(x, y, 7, 7, "#d9a13e")

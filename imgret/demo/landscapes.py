@@ -1,23 +1,23 @@
-"""Scenes out of doors: a lighthouse, mountains over a lake, a harbour at night, a steam train."""
+"""Scenes out of doors: a lighthouse, mountains over a lake, a harbour at night."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-from imgret.demo.canvas import SCALE, Canvas, mix, noise, ramp, tint
+from imgret.demo.canvas import SCALE, Canvas, noise, ramp, rgb, tint
 
 WIDTH, HEIGHT = 800, 600
 
 
-def _clouds(canvas: Canvas, low: float, colour: str, amount: float) -> None:
+def clouds(canvas: Canvas, low: float, colour: str, amount: float) -> None:
     """Clouds above the height `low`."""
     cover = noise(canvas.rng, canvas.shape, 130 * SCALE, 6, stretch=2.4)
     fade = np.clip((low - canvas.y) / (0.55 * low), 0, 1)
     canvas.fill(colour, np.clip(cover * 0.55 - 0.12, 0, 1) * fade * amount)
 
 
-def _ridge(canvas: Canvas, base: float, height: float, cell: float, power: float = 1.0) -> np.ndarray:
+def ridge(canvas: Canvas, base: float, height: float, cell: float, power: float = 1.0) -> np.ndarray:
     """The skyline of a range of hills: its y for every column [W * SCALE]."""
     line = noise(canvas.rng, (8, canvas.shape[1]), cell * SCALE, 6)[4]
     line = (line - line.min()) / (np.ptp(line) + 1e-6)
@@ -30,11 +30,14 @@ def lighthouse(rng: np.random.Generator) -> Image.Image:
     sky = ramp(canvas.shape, (0, "#2a6fb5"), (0.38, "#8cc4e8"), (0.62, "#fbe3c2"), (1, "#fbe3c2"))
     canvas.fill(sky, np.ones(canvas.shape))
     canvas.glow(120, 330, 260, "#fff0c8", 0.9)
-    _clouds(canvas, 350, "#ffffff", 0.95)
+    clouds(canvas, 350, "#ffffff", 0.95)
     sea = ramp(canvas.shape, (0, "#3c8ea8"), (0.62, "#3c8ea8"), (0.75, "#1c6387"), (1, "#0b3a58"))
     canvas.fill(sea, (canvas.y > 372) * np.ones_like(canvas.x))
     depth = np.clip((canvas.y - 372) / 228, 0, 1)
-    waves = noise(rng, canvas.shape, 9 * SCALE, 3, stretch=9) * (1 - depth) + noise(rng, canvas.shape, 26 * SCALE, 4, 5) * depth
+    waves = (
+        noise(rng, canvas.shape, 9 * SCALE, 3, stretch=9) * (1 - depth)
+        + noise(rng, canvas.shape, 26 * SCALE, 4, 5) * depth
+    )
     canvas.light(1 + 0.16 * waves * (depth > 0))
     canvas.fill("#ffffff", np.clip(waves - 1.5, 0, 1) * (depth > 0.03) * 0.8)
     canvas.fill("#ffe9b8", np.clip(waves - 0.6, 0, 1) * np.exp(-(((canvas.x - 120) / 90) ** 2)) * (depth > 0))
@@ -47,35 +50,65 @@ def lighthouse(rng: np.random.Generator) -> Image.Image:
     rock = noise(rng, canvas.shape, 60 * SCALE, 7, stretch=0.5)[..., None]
     cracks = np.abs(noise(rng, canvas.shape, 44 * SCALE, 5, stretch=0.45))[..., None]
     layers = np.sin(canvas.y[..., None] / 9 + 1.6 * rock)
-    canvas.fill(np.array([128, 106, 88], np.float32) * (0.72 + 0.2 * rock + 0.09 * layers + 0.3 * np.minimum(cracks, 1)), cliff)
+    canvas.fill(
+        np.array([128, 106, 88], np.float32) * (0.72 + 0.2 * rock + 0.09 * layers + 0.3 * np.minimum(cracks, 1)),
+        cliff,
+    )
     grass = canvas.stencil()
     under = [(x, y + 16 + 9 * rng.random()) for x, y in edge]
     grass.polygon([*edge, *under[::-1]], "white")
     canvas.fill(np.array([104, 140, 62], np.float32) * (1 + 0.2 * rock), grass)
-    for x, y in [(float(x), 0.0) for x in rng.uniform(340, 800, 500)]:
+    for x in rng.uniform(340, 800, 500):
         y = float(np.interp(x, range(330, 801, 10), top))
-        canvas.line([(x, y + 3), (x + rng.normal(0, 3), y - rng.uniform(2, 8))], 0.8, tint("#6f9440", rng.uniform(0.7, 1.3)))
+        canvas.line(
+            [(x, y + 3), (x + rng.normal(0, 3), y - rng.uniform(2, 8))],
+            0.8,
+            tint("#6f9440", rng.uniform(0.7, 1.3)),
+        )
     foot_x = np.interp(canvas.y, [470, 520, 560, 600], [300, 262, 280, 238])
     surf = np.exp(-(((canvas.x - foot_x) / 20) ** 2)) * (canvas.y > 462) * (canvas.x < foot_x + 6)
     canvas.fill("#f4fbff", surf * np.clip(0.75 + 0.6 * noise(rng, canvas.shape, 14 * SCALE, 4, 2), 0, 1))
 
-    for x, y, w, h in ((575, 325, 150, 82),):  # the keeper's house
-        canvas.rect(x, y, w, h, "#f2ead9")
-        canvas.polygon([(x - 12, y + 3), (x + 26, y - 48), (x + w - 26, y - 48), (x + w + 12, y + 3)], "#a9452f")
-        for row in range(6):
-            canvas.line([(x - 8 + 6 * row, y - 5 - 8 * row), (x + w + 8 - 6 * row, y - 5 - 8 * row)], 1.2, "#7d2f20")
-        for wx in (x + 16, x + 106):
-            canvas.rect(wx, y + 22, 28, 32, "#31556b")
-            canvas.line([(wx + 14, y + 22), (wx + 14, y + 54)], 2.5, "#ffffff")
-            canvas.line([(wx, y + 38), (wx + 28, y + 38)], 2.5, "#ffffff")
-        canvas.rect(x + 62, y + 26, 26, 56, "#2f6b57")
-        canvas.rect(x + w - 46, y - 66, 18, 30, "#8d3a28")
+    _house(canvas, 575, 325, 150, 82)
+    _tower(canvas)
+    for x, y, s in ((250, 170, 13), (292, 148, 9), (206, 142, 8), (640, 120, 11)):
+        canvas.line(
+            [
+                (x - s, y - s * 0.3),
+                (x - s * 0.4, y - s * 0.6),
+                (x, y),
+                (x + s * 0.5, y - s * 0.6),
+                (x + s, y - s * 0.2),
+            ],
+            1.6,
+            "#f7f7f7",
+        )
+    return canvas.finish()
 
+
+def _house(canvas: Canvas, x: float, y: float, w: float, h: float) -> None:
+    """The keeper's house; x, y is the upper left corner of its wall."""
+    canvas.rect(x, y, w, h, "#f2ead9")
+    canvas.polygon([(x - 12, y + 3), (x + 26, y - 48), (x + w - 26, y - 48), (x + w + 12, y + 3)], "#a9452f")
+    for row in range(6):
+        canvas.line([(x - 8 + 6 * row, y - 5 - 8 * row), (x + w + 8 - 6 * row, y - 5 - 8 * row)], 1.2, "#7d2f20")
+    for wx in (x + 16, x + 106):
+        canvas.rect(wx, y + 22, 28, 32, "#31556b")
+        canvas.line([(wx + 14, y + 22), (wx + 14, y + 54)], 2.5, "#ffffff")
+        canvas.line([(wx, y + 38), (wx + 28, y + 38)], 2.5, "#ffffff")
+    canvas.rect(x + 62, y + 26, 26, 56, "#2f6b57")
+    canvas.rect(x + w - 46, y - 66, 18, 30, "#8d3a28")
+
+
+def _tower(canvas: Canvas) -> None:
+    """The lighthouse itself, with its gallery and lantern."""
     body = canvas.stencil()
     left, right, head, foot_y = 418.0, 542.0, 150.0, 412.0
     body.polygon([(left, foot_y), (452, head), (508, head), (right, foot_y)], "white")
     stripes = np.floor((canvas.y - head + 7 * np.cos((canvas.x - 480) / 45)) / (foot_y - head + 14) * 7)
-    paint = np.where((stripes % 2 == 0)[..., None], np.array([202, 44, 40]), np.array([246, 241, 232])).astype(np.float32)
+    paint = np.where((stripes % 2 == 0)[..., None], np.array([202, 44, 40]), np.array([246, 241, 232])).astype(
+        np.float32
+    )
     canvas.fill(paint, body)
     half = 28 + (canvas.y - head) / (foot_y - head) * 34
     across = np.clip((canvas.x - 480) / half, -1, 1)
@@ -93,44 +126,69 @@ def lighthouse(rng: np.random.Generator) -> Image.Image:
     canvas.polygon([(448, 93), (462, 70), (480, 58), (498, 70), (512, 93)], "#b5281f")
     canvas.ball(480, 56, 6, "#d8b34a")
     canvas.glow(480, 114, 70, "#fff2b0", 0.8)
-    for x, y, s in ((250, 170, 13), (292, 148, 9), (206, 142, 8), (640, 120, 11)):
-        canvas.line([(x - s, y - s * 0.3), (x - s * 0.4, y - s * 0.6), (x, y), (x + s * 0.5, y - s * 0.6), (x + s, y - s * 0.2)], 1.6, "#f7f7f7")
-    return canvas.finish()
 
 
 def mountains(rng: np.random.Generator) -> Image.Image:
     """Snowy mountains at sunrise over a lake, like a travel poster."""
     canvas = Canvas(rng, WIDTH, HEIGHT)
-    canvas.fill(ramp(canvas.shape, (0, "#28305f"), (0.25, "#8c4a7c"), (0.45, "#ee8a63"), (0.62, "#fde0a4"), (1, "#fde0a4")), np.ones(canvas.shape))
+    canvas.fill(
+        ramp(
+            canvas.shape,
+            (0, "#28305f"),
+            (0.25, "#8c4a7c"),
+            (0.45, "#ee8a63"),
+            (0.62, "#fde0a4"),
+            (1, "#fde0a4"),
+        ),
+        np.ones(canvas.shape),
+    )
     canvas.glow(560, 250, 300, "#ffe3a0", 0.85)
     canvas.ellipse(560, 250, 40, 40, "#fff6d2")
-    _clouds(canvas, 240, "#ffd0b0", 0.7)
+    clouds(canvas, 240, "#ffd0b0", 0.7)
     shore = 430
-    layers = [("#a0648a", 330, 120, 150, 1.0), ("#6a4f83", 360, 235, 200, 1.5), ("#4a4574", 392, 130, 160, 1.0),
-              ("#34406a", 412, 84, 110, 1.0), ("#20324f", shore, 52, 80, 1.0)]  # fmt: skip
+    layers = (
+        ("#a0648a", 330, 120, 150, 1.0),
+        ("#6a4f83", 360, 235, 200, 1.5),
+        ("#4a4574", 392, 130, 160, 1.0),
+        ("#34406a", 412, 84, 110, 1.0),
+        ("#20324f", shore, 52, 80, 1.0),
+    )
     for number, (colour, base, height, cell, power) in enumerate(layers):
-        line = _ridge(canvas, base, height, cell, power)
+        line = ridge(canvas, base, height, cell, power)
         inside = np.clip((canvas.y - line) * 1.5, 0, 1)
         facets = noise(rng, canvas.shape, 46 * SCALE, 6, stretch=0.7)
         slope = np.gradient(line)[None] * 5
         shade = 1 + 0.16 * np.tanh(slope + facets)
-        canvas.fill(np.array(mix(colour, "#000000", 0), np.float32) * shade[..., None], inside)
+        canvas.fill(np.array(rgb(colour), np.float32) * shade[..., None], inside)
         if number == 1:
             snow = np.clip((300 + 18 * facets - canvas.y) / 10, 0, 1) * np.clip(facets + slope * 0.6 + 0.9, 0, 1)
-            canvas.fill(np.array([255, 232, 226], np.float32) * (0.86 + 0.14 * np.tanh(slope))[..., None], inside * snow)
+            canvas.fill(
+                np.array([255, 232, 226], np.float32) * (0.86 + 0.14 * np.tanh(slope))[..., None],
+                inside * snow,
+            )
         mist = np.exp(-(((canvas.y - base) / 26) ** 2)) * 0.35
         canvas.fill("#f6c9a8", mist * np.ones_like(canvas.x) * (canvas.y < shore))
     mirrored = np.asarray(canvas.image)[: shore * SCALE][::-1]
     rows = np.arange((HEIGHT - shore) * SCALE)
     ripple = noise(rng, (len(rows), canvas.shape[1]), 7 * SCALE, 3, stretch=8)
     columns = (np.arange(canvas.shape[1]) + ripple * (1 + rows[:, None] / 60)).clip(0, canvas.shape[1] - 1).astype(int)
-    lake = mirrored[np.minimum(rows * 2, len(mirrored) - 1)[:, None], columns] * np.array([0.72, 0.78, 0.9]) * (1 + 0.1 * ripple[..., None])
+    lake = (
+        mirrored[np.minimum(rows * 2, len(mirrored) - 1)[:, None], columns]
+        * np.array([0.72, 0.78, 0.9])
+        * (1 + 0.1 * ripple[..., None])
+    )
     canvas.image.paste(Image.fromarray(lake.clip(0, 255).astype(np.uint8)), (0, shore * SCALE))
     for x in sorted(rng.uniform(-10, 810, 46), key=lambda x: -abs(x - 400)):
         distance = abs(x - 430) / 430
         if distance < 0.34:
             continue
-        _pine(canvas, x, 455 + 165 * distance + rng.normal(0, 6), 70 + 130 * distance * rng.uniform(0.7, 1.15), tint("#15303a", rng.uniform(0.7, 1.25)))
+        _pine(
+            canvas,
+            x,
+            455 + 165 * distance + rng.normal(0, 6),
+            70 + 130 * distance * rng.uniform(0.7, 1.15),
+            tint("#15303a", rng.uniform(0.7, 1.25)),
+        )
     canvas.grain(3, 0.03)
     return canvas.finish()
 
@@ -142,13 +200,33 @@ def _pine(canvas: Canvas, x: float, foot: float, height: float, colour: tuple[in
         half = height * 0.21 * (1 - tier / 9.5)
         sag = height * 0.05
         shade = tint(colour, 0.85 + 0.06 * tier)
-        canvas.polygon([(x - half, y + sag), (x - half * 0.4, y), (x, y - height * 0.14), (x + half * 0.4, y), (x + half, y + sag), (x, y - 0.2 * sag)], shade)
+        canvas.polygon(
+            [
+                (x - half, y + sag),
+                (x - half * 0.4, y),
+                (x, y - height * 0.14),
+                (x + half * 0.4, y),
+                (x + half, y + sag),
+                (x, y - 0.2 * sag),
+            ],
+            shade,
+        )
 
 
 def harbour(rng: np.random.Generator) -> Image.Image:
     """A city at night over water, with a bridge and lit windows."""
     canvas = Canvas(rng, WIDTH, HEIGHT)
-    canvas.fill(ramp(canvas.shape, (0, "#0a0f2c"), (0.4, "#26295e"), (0.62, "#7a3f78"), (0.68, "#c96a6a"), (1, "#c96a6a")), np.ones(canvas.shape))
+    canvas.fill(
+        ramp(
+            canvas.shape,
+            (0, "#0a0f2c"),
+            (0.4, "#26295e"),
+            (0.62, "#7a3f78"),
+            (0.68, "#c96a6a"),
+            (1, "#c96a6a"),
+        ),
+        np.ones(canvas.shape),
+    )
     for x, y in rng.uniform((0, 0), (800, 260), (150, 2)):
         canvas.ellipse(x, y, 0.9, 0.9, tint("#dfe6ff", rng.uniform(0.4, 1)))
     canvas.glow(170, 110, 110, "#e8ecff", 0.5)
@@ -171,7 +249,9 @@ def harbour(rng: np.random.Generator) -> Image.Image:
             for wx in np.arange(x + 5, x + w - 7, 8.5 if layer else 6.5):
                 for wy in np.arange(water - h + 8, water - 8, 11):
                     if rng.random() < (0.55 if layer else 0.35):
-                        glow = ("#ffd27a", "#ffe9b8", "#ff9d5c", "#9fd0ff")[int(rng.choice(4, p=[0.5, 0.25, 0.15, 0.1]))]
+                        glow = ("#ffd27a", "#ffe9b8", "#ff9d5c", "#9fd0ff")[
+                            int(rng.choice(4, p=[0.5, 0.25, 0.15, 0.1]))
+                        ]
                         canvas.rect(wx, wy, 4.6, 6.4, tint(glow, rng.uniform(0.45, 1)))
             x += w + float(rng.uniform(-2, 8))
     deck = 356
@@ -180,7 +260,6 @@ def harbour(rng: np.random.Generator) -> Image.Image:
         for y in (235, 275, 315):
             canvas.rect(tower - 12, y, 24, 7, "#d4604e")
     span = np.linspace(-40, 840, 221)
-    cable = np.where((span > 190) & (span < 610), 336 - 116 * ((span - 400) / 210) ** 2 * -1 - 116, 0.0)
     cable = 340 - 120 * ((span - 400) / 210) ** 2
     outer = np.where(span < 190, 220 + (190 - span) * 0.62, 220 + (span - 610) * 0.62)
     cable = np.where((span >= 190) & (span <= 610), cable, outer).clip(215, deck)
@@ -188,7 +267,7 @@ def harbour(rng: np.random.Generator) -> Image.Image:
         canvas.line([(x, y), (x, deck)], 0.9, "#c9655a")
     canvas.line(list(zip(span, cable, strict=True)), 3.4, "#d8685a")
     canvas.rect(-5, deck, 810, 9, "#8f352f")
-    for x in np.arange(10, 800, 24):
+    for x in range(10, 800, 24):
         canvas.ellipse(x, deck - 3, 2.2, 2.2, "#fff0c0")
 
     above = np.asarray(canvas.image)[: water * SCALE][::-1]
@@ -196,7 +275,9 @@ def harbour(rng: np.random.Generator) -> Image.Image:
     ripple = noise(rng, (len(rows), canvas.shape[1]), 9 * SCALE, 3, stretch=5)
     shifted = (rows[:, None] * 1.9 + ripple * (4 + rows[:, None] / 14)).clip(0, len(above) - 1).astype(int)
     columns = (np.arange(canvas.shape[1]) + ripple * 5).clip(0, canvas.shape[1] - 1).astype(int)
-    mirror = above[shifted, columns] * np.array([0.62, 0.66, 0.82]) * (1 + 0.18 * ripple[..., None]) + np.array([4, 8, 20])
+    mirror = above[shifted, columns] * np.array([0.62, 0.66, 0.82]) * (1 + 0.18 * ripple[..., None]) + np.array(
+        [4, 8, 20]
+    )
     canvas.image.paste(Image.fromarray(mirror.clip(0, 255).astype(np.uint8)), (0, water * SCALE))
     canvas.polygon([(300, 520), (470, 520), (446, 552), (322, 552)], "#101426")
     canvas.rect(300, 516, 170, 6, "#c9b48a")
@@ -206,116 +287,3 @@ def harbour(rng: np.random.Generator) -> Image.Image:
     canvas.glow(306, 506, 36, "#ffcf70", 0.9)
     canvas.grain(2, 0.03)
     return canvas.finish()
-
-
-def train(rng: np.random.Generator) -> Image.Image:
-    """A green steam engine with a carriage, crossing fields."""
-    canvas = Canvas(rng, WIDTH, HEIGHT)
-    canvas.fill(ramp(canvas.shape, (0, "#7fb6dc"), (0.5, "#dff0f4"), (1, "#dff0f4")), np.ones(canvas.shape))
-    _clouds(canvas, 300, "#ffffff", 1)
-    for colour, base, height, cell in (("#9db89a", 350, 90, 220), ("#7ea066", 390, 70, 260), ("#a9b45a", 430, 50, 300)):
-        line = _ridge(canvas, base, height, cell)
-        rough = noise(rng, canvas.shape, 16 * SCALE, 4, stretch=3)
-        furrows = np.sin((canvas.y - line) * 0.55 + canvas.x * 0.03)
-        canvas.fill(np.array(mix(colour, "#000000", 0), np.float32) * (1 + 0.07 * rough + 0.08 * furrows)[..., None], np.clip(canvas.y - line, 0, 1))
-    for x in rng.uniform(0, 800, 26):
-        y, s = 352 + rng.uniform(0, 50), rng.uniform(9, 20)
-        for _ in range(7):
-            _leaf(canvas, x + rng.normal(0, s * 0.5), y - abs(rng.normal(0, s * 0.5)), s * 0.5)
-    canvas.fill("#8a8078", (canvas.y > 505) * np.ones_like(canvas.x))
-    ballast = canvas.stencil()
-    ballast.rect(0, 505, 800, 95, "white")
-    canvas.light(1 + 0.3 * noise(rng, canvas.shape, 5 * SCALE, 2), ballast)
-    for x in range(-10, 810, 30):
-        canvas.polygon([(x, 512), (x + 17, 512), (x + 14, 530), (x - 5, 530)], tint("#5a4030", rng.uniform(0.8, 1.2)))
-    canvas.rect(0, 508, 800, 5, "#b9bcc2")
-    canvas.rect(0, 513, 800, 3, "#4a4a50")
-    _carriage(canvas)
-    _engine(canvas)
-    puff = np.linspace(0, 1, 46)
-    for part in puff[::-1]:
-        x, y = 618 - 560 * part + rng.normal(0, 10), 212 - 110 * part**0.6 + rng.normal(0, 10 + 20 * part)
-        radius = 15 + 46 * part
-        for step in np.linspace(1, 0.25, 5):
-            canvas.fill(mix("#ffffff", "#9aa0aa", 0.5 * step), _soft(canvas, x, y, radius * step, 0.16))
-    canvas.grain(2.5, 0.03)
-    return canvas.finish()
-
-
-def _leaf(canvas: Canvas, x: float, y: float, radius: float) -> None:
-    green = tint("#46702f", canvas.rng.uniform(0.75, 1.15))
-    canvas.ellipse(x, y, radius, radius * 0.85, green)
-    canvas.ellipse(x - radius * 0.25, y - radius * 0.3, radius * 0.6, radius * 0.45, tint(green, 1.2))
-
-
-def _soft(canvas: Canvas, x: float, y: float, radius: float, strength: float) -> Canvas:
-    area = canvas.stencil()
-    area.pen.ellipse([(x - radius) * SCALE, (y - radius) * SCALE, (x + radius) * SCALE, (y + radius) * SCALE], fill=round(255 * strength))
-    return area
-
-
-def _wheel(canvas: Canvas, x: float, y: float, radius: float, colour: str) -> None:
-    canvas.ellipse(x, y, radius, radius, "#1d1d20")
-    canvas.ring(x, y, radius, 4, "#8d9096")
-    canvas.ring(x, y, radius * 0.82, 3, colour)
-    for angle in np.linspace(0, np.pi, 7)[:-1]:
-        dx, dy = radius * 0.8 * np.cos(angle), radius * 0.8 * np.sin(angle)
-        canvas.line([(x - dx, y - dy), (x + dx, y + dy)], 2.6, colour)
-    canvas.ball(x, y, radius * 0.22, colour)
-
-
-def _carriage(canvas: Canvas) -> None:
-    body = canvas.stencil()
-    body.rect(-60, 318, 330, 150, "white", 6)
-    canvas.fill("#8c2f2b", body)
-    canvas.rect(-60, 322, 330, 74, "#f0e2c0")
-    for x in range(-42, 260, 62):
-        canvas.rect(x, 334, 46, 50, "#6b4a2c", 5)
-        canvas.rect(x + 4, 338, 38, 42, "#9fc6d6", 4)
-        canvas.polygon([(x + 6, 376), (x + 26, 340), (x + 36, 340), (x + 14, 378)], "#d6ecf2")
-        canvas.rect(x + 4, 338, 12, 42, "#b8483e")
-    canvas.rect(-60, 394, 330, 5, "#d8b048")
-    canvas.rect(-60, 450, 330, 4, "#d8b048")
-    canvas.polygon([(-60, 320), (-50, 300), (258, 300), (278, 320)], "#3c3f45")
-    canvas.light(1.12 - 0.34 * np.abs((canvas.y - 370) / 100), body)
-    canvas.rect(-60, 468, 330, 10, "#222226")
-    for x in (20, 74, 190, 244):
-        _wheel(canvas, x, 486, 23, "#5d6066")
-    canvas.rect(268, 470, 40, 8, "#222226")
-
-
-def _engine(canvas: Canvas) -> None:
-    boiler = canvas.stencil()
-    boiler.rect(400, 318, 270, 104, "white", 22)
-    canvas.fill("#1f6a48", boiler)
-    canvas.light(0.5 + 0.95 * np.exp(-(((canvas.y - 346) / 36) ** 2)), boiler)
-    for x in (440, 500, 560, 620):
-        canvas.rect(x, 318, 5, 104, "#c9a13c")
-    canvas.rect(646, 312, 30, 116, "#26282c", 6)
-    canvas.polygon([(600, 320), (606, 262), (596, 246), (642, 246), (632, 262), (638, 320)], "#26282c")
-    canvas.rect(592, 240, 54, 9, "#b98c34", 3)
-    canvas.ball(540, 312, 25, "#c9a13c")
-    canvas.rect(516, 314, 50, 10, "#1f6a48")
-    canvas.ball(470, 314, 16, "#26282c")
-    canvas.rect(300, 276, 108, 150, "#1f6a48", 5)
-    canvas.rect(316, 296, 34, 46, "#dfeef0", 4)
-    canvas.rect(360, 296, 34, 46, "#cfe3e8", 4)
-    canvas.rect(288, 264, 134, 14, "#26282c", 5)
-    canvas.rect(312, 356, 84, 56, "#2a7d57", 4)
-    canvas.ring(354, 384, 20, 3, "#e0b84c")
-    canvas.ball(354, 384, 9, "#b5332c")
-    canvas.rect(290, 424, 396, 20, "#b5332c")
-    canvas.rect(290, 440, 396, 5, "#7c1f1b")
-    canvas.rect(640, 440, 52, 34, "#26282c", 5)
-    canvas.polygon([(686, 446), (736, 506), (676, 506)], "#b5332c")
-    for x in range(690, 732, 9):
-        canvas.line([(688, 450), (x, 505)], 2, "#e7b5a8")
-    canvas.ball(684, 350, 13, "#ffe9a6")
-    for x in (364, 450, 536):
-        _wheel(canvas, x, 468, 41, "#c03a31")
-    for x in (606, 656):
-        _wheel(canvas, x, 487, 22, "#c03a31")
-    canvas.line([(364, 482), (536, 482)], 6.5, "#c9ccd2")
-    canvas.line([(536, 482), (660, 458)], 5.5, "#aeb2b8")
-    for x in (364, 450, 536):
-        canvas.ball(x, 482, 6, "#8b8f96")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imgret.evaluation.scores import Scores
     from imgret.extraction.extract import Progress
     from imgret.report.rows import Verdict
-    from imgret.workflows.search import Answer
+    from imgret.workflows.searching import Answer
 
 MODEL, BACKBONE, IMAGE_SIZE = "gem", "resnet18", 320
 SHOWN = 10
@@ -89,12 +89,22 @@ def run_demo(
         say("   They are there already.")
 
     say(f"2. Extracting one descriptor a picture with {MODEL} on an untrained {BACKBONE}.")
-    say(_command("extract", collection.folder, "-o", store, "--model", MODEL, "--backbone", BACKBONE,
-                 "--weights", "none", "--image-size", IMAGE_SIZE, "--precision", "fp32", "--prune"))  # fmt: skip
+    recipe = ("--model", MODEL, "--backbone", BACKBONE, "--weights", "none")
+    size = ("--image-size", IMAGE_SIZE, "--precision", "fp32")
+    say(_command("extract", collection.folder, "-o", store, *recipe, *size, "--prune"))
     job = ExtractJob(
-        images=(str(collection.folder),), output=store, model=MODEL, backbone=BACKBONE, weights="none", seed=0,
-        image_size=IMAGE_SIZE, precision="fp32", device=device, workers=workers, offline=offline, prune=True,
-    )  # fmt: skip
+        images=(str(collection.folder),),
+        output=store,
+        model=MODEL,
+        backbone=BACKBONE,
+        weights="none",
+        image_size=IMAGE_SIZE,
+        precision="fp32",
+        device=device,
+        workers=workers,
+        offline=offline,
+        prune=True,
+    )
     with extracting() as progress:
         extracted = workflows.extract(job, progress=progress)
     extracted.check(strict=True)
@@ -113,8 +123,10 @@ def run_demo(
     level = chance.expected((line.positives for line in scores.per_query if line.positives), others)
 
     say("5. Searching with the first view of every scene, and writing a page of the results.")
-    say(_command("search", index, "-k", SHOWN, "--exclude-self", "--html", output / "results.html")
-        + f" {shlex.quote(str(collection.folder))}/*/view-1.jpg")  # fmt: skip
+    say(
+        _command("search", index, "-k", SHOWN, "--exclude-self", "--html", output / "results.html")
+        + f" {shlex.quote(str(collection.folder))}/*/view-1.jpg"
+    )
     queries = [str(collection.folder / scene / "view-1.jpg") for scene in scenes]
     answers = workflows.search(index, queries, k=SHOWN, exclude_self=True, options=options)
     report = DemoReport(collection, store, index, page, scores, protocol, level, time.perf_counter() - started)
@@ -145,7 +157,10 @@ def _write_page(report: DemoReport, answers: Sequence[Answer]) -> None:
     made = report.collection
     precision = {line.query: line.ap for line in report.scores.per_query}
     rows = [
-        replace(row, note=f"Average precision {100 * (precision.get(row.query) or 0):.0f} %")
+        replace(
+            row,
+            note=f"Average precision {100 * (precision.get(row.query) or 0):.0f} %",
+        )
         for row in rows_of(answers, judge=_same_scene)
     ]
     pictures = len(made.paths)
@@ -158,8 +173,9 @@ def _write_page(report: DemoReport, answers: Sequence[Answer]) -> None:
         + [(f"{name} (chance {100 * lots:.1f} %)", f"{100 * score:.1f} %") for name, score, lots in report.table],
         notes=[
             UNTRAINED,
-            f"The scores are means over all {pictures} pictures, each asking for the {made.views - 1} other views of its "
-            "scene; chance is what a random order would score. Below are the answers to the first view of each scene.",
+            f"The scores are means over all {pictures} pictures, each asking for the {made.views - 1} other "
+            "views of its scene; chance is what a random order would score.",
+            "Below are the answers to the first view of each scene.",
         ],
         rows=rows,
     )

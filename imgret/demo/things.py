@@ -24,7 +24,9 @@ def book(rng: np.random.Generator) -> Image.Image:
     for x, y, w, h in ((70, 535, 210, 12), (70, 555, 130, 7), (392, 534, 20, 32)):
         canvas.rect(x, y, w, h, "#efe4cd")
     canvas.rect(0, 0, 30, 600, "#14303f")
-    canvas.light(1 - 0.45 * np.exp(-(((canvas.x - 33) / 5) ** 2)) + 0.18 * np.exp(-(((canvas.x - 14) / 7) ** 2)) + 0 * canvas.y)
+    canvas.light(
+        1 - 0.45 * np.exp(-(((canvas.x - 33) / 5) ** 2)) + 0.18 * np.exp(-(((canvas.x - 14) / 7) ** 2)) + 0 * canvas.y
+    )
     weave = np.sin(canvas.x * 2.6) * np.sin(canvas.y * 2.6)
     canvas.light(1 + 0.05 * weave + 0.03 * noise(rng, canvas.shape, 60 * SCALE, 5))
     wear = np.maximum(np.abs(canvas.x - 220) / 220, np.abs(canvas.y - 300) / 300)
@@ -41,7 +43,12 @@ def _motif(canvas: Canvas, kind: int, x: float, y: float, size: float, first: st
             canvas.ellipse(*middle, size * part, size * part, colour)
     elif kind == 1:
         for part in np.arange(1, 0.1, -0.25):
-            box = [(x - size * part) * SCALE, (y - size * part) * SCALE, (x + size * part) * SCALE, (y + size * part) * SCALE]
+            box = [
+                (x - size * part) * SCALE,
+                (y - size * part) * SCALE,
+                (x + size * part) * SCALE,
+                (y + size * part) * SCALE,
+            ]
             canvas.pen.pieslice(box, 0, 90, fill=second if round(part * 4) % 2 == 0 else "#efe4cd")
     elif kind == 2:
         canvas.polygon([(x, y), (x + size, y), (x, y + size)], second)
@@ -74,7 +81,12 @@ def tea_tin(rng: np.random.Generator) -> Image.Image:
     brushed = 1 + 0.06 * noise(rng, canvas.shape, 3 * SCALE, 3, stretch=30)
     canvas.fill(np.array([214, 172, 84], np.float32) * brushed[..., None], lid.astype(np.float32))
     metal = 0.5 + 0.65 * np.sqrt(1 - np.clip(0.85 * across + 0.12, -1, 1) ** 2)
-    metal = metal + 0.5 * np.exp(-(((across + 0.42) / 0.09) ** 2)) - 0.14 * np.exp(-(((across - 0.1) / 0.2) ** 2)) + 0 * canvas.y
+    metal = (
+        metal
+        + 0.5 * np.exp(-(((across + 0.42) / 0.09) ** 2))
+        - 0.14 * np.exp(-(((across - 0.1) / 0.2) ** 2))
+        + 0 * canvas.y
+    )
     canvas.light(metal)
     canvas.light(1 - 0.35 * np.exp(-(((canvas.y - sag - top - 18) / 5) ** 2)))
     canvas.ellipse(210, 62, radius + 3, 28, "#8f6a28")
@@ -95,8 +107,8 @@ def tea_tin(rng: np.random.Generator) -> Image.Image:
 def _label(rng: np.random.Generator) -> np.ndarray:
     """The tin's label, flat: [H, W, 3] uint8."""
     canvas = Canvas(rng, 600, 410, "#16423f")
-    for n, y in enumerate(np.arange(8, 410, 21)):
-        for x in np.arange(-10, 610, 30):
+    for n, y in enumerate(range(8, 410, 21)):
+        for x in range(-10, 610, 30):
             px = x + 15 * (n % 2)
             canvas.ring(px, y + 12, 11, 1.4, "#2c6a62")
             canvas.ellipse(px, y + 12, 3, 3, "#3d857a")
@@ -104,7 +116,7 @@ def _label(rng: np.random.Generator) -> np.ndarray:
         canvas.rect(0, y, 600, 32, "#b5322b")
         canvas.rect(0, y - 4, 600, 4, "#e6c066")
         canvas.rect(0, y + 32, 600, 4, "#e6c066")
-        for x in np.arange(6, 600, 24):
+        for x in range(6, 600, 24):
             canvas.polygon([(x, y + 16), (x + 9, y + 5), (x + 18, y + 16), (x + 9, y + 27)], "#f0d58c")
             canvas.ellipse(x + 9, y + 16, 3.4, 3.4, "#b5322b")
     canvas.ellipse(300, 205, 128, 138, "#e6c066")
@@ -119,12 +131,15 @@ def _label(rng: np.random.Generator) -> np.ndarray:
     canvas.polygon([(202, 250), (398, 250), (374, 300), (300, 322), (226, 300)], "#2f6b57")
     for row in range(5):
         y = 258 + row * 11
-        for x in np.arange(222 + row * 5, 380 - row * 5, 9):
+        for x in range(222 + row * 5, 380 - row * 5, 9):
             canvas.ellipse(x, y, 4.6, 3.4, tint("#79a83f", rng.uniform(0.75, 1.2)))
     for side in (-1, 1):
         for n in range(7):
             x, y = 300 + side * (150 + 9 * n), 130 + 25 * n
-            canvas.polygon([(x, y), (x + side * 18, y - 17), (x + side * 30, y - 6), (x + side * 14, y + 6)], mix("#e6c066", "#7fae5a", n / 7))
+            canvas.polygon(
+                [(x, y), (x + side * 18, y - 17), (x + side * 30, y - 6), (x + side * 14, y + 6)],
+                mix("#e6c066", "#7fae5a", n / 7),
+            )
         canvas.line([(300 + side * (146 + 9 * n), 126 + 25 * n) for n in range(8)], 2.2, "#e6c066")
     return np.asarray(canvas.image)
 
@@ -215,19 +230,24 @@ def stamp(rng: np.random.Generator) -> Image.Image:
     canvas.light(1 + 0.03 * noise(rng, canvas.shape, 90 * SCALE, 4))
     outline = canvas.stencil()
     outline.rect(6, 6, 438, 558, "white")
-    for n in range(19):
-        for x, y in ((6 + n * 24.33, 6), (6 + n * 24.33, 564)):
-            outline.ellipse(x, y, 7.4, 7.4, "black")
-    for n in range(24):
-        for x, y in ((6, 6 + n * 24.26), (444, 6 + n * 24.26)):
-            outline.ellipse(x, y, 7.4, 7.4, "black")
+    holes = [(6 + n * 24.33, edge) for n in range(19) for edge in (6.0, 564.0)]
+    holes += [(edge, 6 + n * 24.26) for n in range(24) for edge in (6.0, 444.0)]
+    for left, top in holes:
+        outline.ellipse(left, top, 7.4, 7.4, "black")
     return canvas.finish(outline)
 
 
 def _digit(canvas: Canvas, x: float, y: float, segments: str) -> None:
     """A digit of seven bars, 32 x 50 pixels."""
-    bars = {"a": (0, 0, 32, 8), "b": (24, 0, 8, 25), "c": (24, 25, 8, 25), "d": (0, 42, 32, 8), "e": (0, 25, 8, 25),
-            "f": (0, 0, 8, 25), "g": (0, 21, 32, 8)}  # fmt: skip
+    bars = {
+        "a": (0, 0, 32, 8),
+        "b": (24, 0, 8, 25),
+        "c": (24, 25, 8, 25),
+        "d": (0, 42, 32, 8),
+        "e": (0, 25, 8, 25),
+        "f": (0, 0, 8, 25),
+        "g": (0, 21, 32, 8),
+    }
     for name in segments:
         dx, dy, w, h = bars[name]
         canvas.rect(x + dx, y + dy, w, h, "#f0c95a")
@@ -246,10 +266,10 @@ def _kingfisher(canvas: Canvas) -> None:
         part = n / 34
         x, y = 206 + 84 * part + rng.normal(0, 8), 205 + 120 * part + rng.normal(0, 10)
         canvas.ellipse(x, y, 5.4, 3.6, mix("#36b2de", "#0f5f90", rng.random()))
-    for n in range(70):
+    for _ in range(70):
         x, y = rng.normal(196, 26), rng.normal(292, 28)
         canvas.line([(x, y), (x + 3, y + 8)], 1.3, mix("#f4b566", "#b4541a", rng.random()))
-    for n in range(42):
+    for _ in range(42):
         x, y = rng.normal(176, 24), rng.normal(160, 14)
         canvas.ellipse(x, y, 2.6, 1.8, "#7ad4f0")
     canvas.ellipse(160, 198, 26, 15, "#e07b2c")

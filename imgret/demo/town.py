@@ -16,7 +16,9 @@ def _tile(size: int) -> Image.Image:
     blue = radius < 0.42 + 0.2 * np.cos(4 * angle)
     blue ^= radius < 0.2
     blue |= (np.abs(corner - 0.52) < 0.06) | (corner < 0.26)
-    ochre = (radius < 0.12) | (np.abs(corner - 0.36) < 0.035) | ((np.abs(np.abs(x) - np.abs(y)) < 0.05) & (radius > 0.66))
+    ochre = (
+        (radius < 0.12) | (np.abs(corner - 0.36) < 0.035) | ((np.abs(np.abs(x) - np.abs(y)) < 0.05) & (radius > 0.66))
+    )
     paint = np.where(blue[..., None], (38, 82, 156), (238, 240, 236))
     paint = np.where(ochre[..., None], (222, 164, 62), paint)
     paint = np.where((np.maximum(np.abs(x), np.abs(y)) > 0.965)[..., None], (168, 172, 176), paint)
@@ -68,25 +70,36 @@ def _window(canvas: Canvas, x: float, y: float, colour: str, lit: bool) -> None:
     glass.rect(x, y, 110, 170, "white")
     sky = ramp(canvas.shape, (0, "#24323e"), (1, "#6d8594"))
     slant = np.clip(np.sin((canvas.x + canvas.y * 0.6 - x) / 26), 0.55, 1)[..., None]
-    canvas.fill(np.broadcast_to(np.array([255, 214, 130], np.float32), sky.shape) * slant if lit else sky * slant * 1.2, glass)
+    canvas.fill(
+        np.broadcast_to(np.array([255, 214, 130], np.float32), sky.shape) * slant if lit else sky * slant * 1.2,
+        glass,
+    )
     curtain = ("#e9e2d2", "#d8c6c0")[int(rng.integers(2))]
     for n in range(6):
         for side in (1, -1):
             px = x + (3 + 5 * n if side == 1 else 107 - 5 * n)
-            canvas.polygon([(px - 2.6, y), (px + 2.6, y), (px + 2.6 - side * n * 0.5, y + 168), (px - 2.6 - side * n * 0.5, y + 168)], tint(curtain, 0.78 + 0.2 * (n % 2)))
+            canvas.polygon(
+                [
+                    (px - 2.6, y),
+                    (px + 2.6, y),
+                    (px + 2.6 - side * n * 0.5, y + 168),
+                    (px - 2.6 - side * n * 0.5, y + 168),
+                ],
+                tint(curtain, 0.78 + 0.2 * (n % 2)),
+            )
     for offset in (0, 52, 104):
         canvas.rect(x + offset, y, 6, 170, "#f7f3ea")
     for offset in (0, 54, 110, 164):
         canvas.rect(x, y + offset, 110, 6, "#f7f3ea")
-    for side in (x - 58, x + 112):
+    for edge in (x - 58, x + 112):
         leaf = canvas.stencil()
-        leaf.rect(side, y, 56, 170, "white")
+        leaf.rect(edge, y, 56, 170, "white")
         canvas.shadow(leaf, 5, 5, 4, 0.4)
         canvas.fill(colour, leaf)
         for part in (y + 7, y + 90):
-            canvas.rect(side + 7, part, 42, 73, tint(colour, 0.66))
+            canvas.rect(edge + 7, part, 42, 73, tint(colour, 0.66))
             for slat in np.arange(part + 2, part + 70, 7):
-                canvas.rect(side + 8, slat, 40, 4.4, tint(colour, rng.uniform(1.0, 1.2)))
+                canvas.rect(edge + 8, slat, 40, 4.4, tint(colour, rng.uniform(1.0, 1.2)))
     base = y + 170
     for n in range(9):
         px, size = x - 10 + n * 16 + rng.normal(0, 2), rng.uniform(8, 13)
@@ -101,7 +114,16 @@ def _window(canvas: Canvas, x: float, y: float, colour: str, lit: bool) -> None:
         canvas.ring(bar + 6, base - 16, 5, 1.4, "#1d2024")
 
 
-FRUIT = [("#f08a1c", 14), ("#7fae2e", 12), ("#c8281f", 14), ("#f4d03a", 13), ("#5a2560", 15), ("#b5d35a", 11), ("#e25a4a", 12), ("#8c1f3a", 9)]
+FRUIT = [
+    ("#f08a1c", 14),
+    ("#7fae2e", 12),
+    ("#c8281f", 14),
+    ("#f4d03a", 13),
+    ("#5a2560", 15),
+    ("#b5d35a", 11),
+    ("#e25a4a", 12),
+    ("#8c1f3a", 9),
+]
 
 
 def market(rng: np.random.Generator) -> Image.Image:
@@ -136,7 +158,12 @@ def _awning(canvas: Canvas) -> None:
     centre = 400 + (canvas.x - 400) * (800 / (740 + 60 * np.clip(canvas.y / 118, 0, 1)))
     stripe = (np.floor(centre / width) % 2 == 0)[..., None]
     paint = np.where(stripe, (202, 52, 46), (248, 240, 224)).astype(np.float32)
-    fold = 1 + 0.12 * np.sin(centre / width * 2 * np.pi - 0.6) - 0.22 * np.clip((canvas.y - 112) / 30, 0, 1) + 0.1 * np.clip(1 - canvas.y / 100, 0, 1)
+    fold = (
+        1
+        + 0.12 * np.sin(centre / width * 2 * np.pi - 0.6)
+        - 0.22 * np.clip((canvas.y - 112) / 30, 0, 1)
+        + 0.1 * np.clip(1 - canvas.y / 100, 0, 1)
+    )
     canvas.fill(paint * fold[..., None], cloth)
     canvas.light(0.98 + 0.05 * noise(canvas.rng, canvas.shape, 3 * SCALE, 2), cloth)
     canvas.rect(0, 112, 800, 3, mix("#ca342e", "#000000", 0.4))
@@ -151,7 +178,13 @@ def _shelf(canvas: Canvas, row: int, y: float) -> None:
         for line in range(5):
             for n in range(int(158 / (size * 1.75))):
                 px = x + 12 + (n + 0.5 * (line % 2)) * size * 1.75 + rng.normal(0, 1.4)
-                _fruit(canvas, px, y - 38 + line * size * 0.85 + rng.normal(0, 1.6), size, tint(colour, rng.uniform(0.84, 1.12)))
+                _fruit(
+                    canvas,
+                    px,
+                    y - 38 + line * size * 0.85 + rng.normal(0, 1.6),
+                    size,
+                    tint(colour, rng.uniform(0.84, 1.12)),
+                )
         crate = canvas.stencil()
         for slat in range(3):
             crate.rect(x - 4, y + 12 + slat * 25, 174, 21, "white")
@@ -165,7 +198,14 @@ def _shelf(canvas: Canvas, row: int, y: float) -> None:
             canvas.rect(x + 52, y + 24, 60, 36, "#20312b", 3)
             canvas.rect(x + 55, y + 27, 54, 30, "#2e463d", 2)
             for stroke, w in ((34, 34), (43, 40), (51, 22)):
-                canvas.line([(x + 62, y + stroke), (x + 62 + w * rng.uniform(0.7, 1), y + stroke + rng.normal(0, 0.8))], 2, "#e9efe4")
+                canvas.line(
+                    [
+                        (x + 62, y + stroke),
+                        (x + 62 + w * rng.uniform(0.7, 1), y + stroke + rng.normal(0, 0.8)),
+                    ],
+                    2,
+                    "#e9efe4",
+                )
 
 
 def _fruit(canvas: Canvas, x: float, y: float, size: float, colour: Colour) -> None:

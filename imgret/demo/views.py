@@ -23,12 +23,18 @@ def view(master: Image.Image, number: int, focus: tuple[float, float], rng: np.r
     """
     haste = 0.3 if number == 0 else float(rng.uniform(0.6, 1.0))
     size = SIZES[number % len(SIZES)]
+    if number % 4 and size[0] > size[1] and master.height > master.width:
+        size = size[::-1]  # mostly, the telephone is turned for a tall thing
     picture = _laid(master, size, haste, rng) if master.mode == "RGBA" else _framed(master, size, focus, haste, rng)
     return _developed(picture, haste, rng)
 
 
 def _framed(
-    master: Image.Image, size: tuple[int, int], focus: tuple[float, float], haste: float, rng: np.random.Generator
+    master: Image.Image,
+    size: tuple[int, int],
+    focus: tuple[float, float],
+    haste: float,
+    rng: np.random.Generator,
 ) -> Image.Image:
     """A part of the master seen at a slant: [size] RGB."""
     full = np.array(master.size, float)
@@ -48,7 +54,7 @@ def _laid(master: Image.Image, size: tuple[int, int], haste: float, rng: np.rand
     """A thing on a table, seen at a slant, with its shadow: [size] RGB."""
     ground = BACKDROPS[int(rng.integers(len(BACKDROPS)))](rng, size).convert("RGBA")
     full, frame = np.array(master.size, float), np.array(size, float)
-    part = rng.uniform(0.9 - 0.22 * haste, 0.92)
+    part = rng.uniform(1.02 - 0.16 * haste, 1.02)
     corners = _tilted(full * (frame / full).min() * part, 0.1 * haste, 16 * haste, rng)
     low, high = corners.min(0), corners.max(0)
     corners *= min(1.0, float((frame * 0.96 / (high - low)).min()))
@@ -101,7 +107,10 @@ def _developed(picture: Image.Image, haste: float, rng: np.random.Generator) -> 
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.3)))
     pixels = np.asarray(picture, np.float32) / 255
     height, width = pixels.shape[:2]
-    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
+    y, x = (
+        np.linspace(-1, 1, height, dtype=np.float32)[:, None],
+        np.linspace(-1, 1, width, dtype=np.float32)[None],
+    )
     pixels = pixels ** np.float32(np.exp(rng.uniform(-0.25, 0.25) * haste))
     warmth = rng.normal(0, 0.07) * haste
     cast = np.array([1 + warmth, 1 + rng.normal(0, 0.015), 1 - warmth], np.float32)
@@ -110,7 +119,11 @@ def _developed(picture: Image.Image, haste: float, rng: np.random.Generator) -> 
     vignette = 1 - rng.uniform(0.0, 0.3) * haste * (x**2 + y**2) / 2
     pixels = pixels * cast * np.float32(1 + rng.uniform(-0.22, 0.16) * haste) * (side * vignette)[..., None]
     grain = rng.uniform(0.004, 0.022) * haste
-    pixels = pixels + grain * rng.standard_normal(pixels.shape, np.float32) + 0.6 * grain * noise(rng, (height, width), 3, 1)[..., None]
+    pixels = (
+        pixels
+        + grain * rng.standard_normal(pixels.shape, np.float32)
+        + 0.6 * grain * noise(rng, (height, width), 3, 1)[..., None]
+    )
     file = io.BytesIO()
     snapshot = Image.fromarray((pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     snapshot.save(file, "JPEG", quality=int(rng.integers(62, 92)))

@@ -114,7 +114,7 @@ def evaluate(
         counts=counts,
         protocol={
             "ap": ground_truth.ap,
-            "precision": ground_truth.precision,
+            "precision_at_k": ground_truth.precision,
             "junk": JUNK_RULE,
             "depth": deepest if counts.truncated else "all",
             "ground_truth_sha256": ground_truth.sha256,
@@ -187,8 +187,7 @@ class _Database:
         judgements = {subset: judge(number) for subset, judge in self._ground_truth.subsets.items()}
         self_ignored = in_line and not any(self._lists(judged, own) for judged in judgements.values())
         scores = [
-            self._score(number, subset, judged, own if self_ignored else -1)
-            for subset, judged in judgements.items()
+            self._score(number, subset, judged, own if self_ignored else -1) for subset, judged in judgements.items()
         ]
         self._place_of[found[places]] = -1
         # A search may leave the query's own image out; that is not a ranking cut short.

@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ImgretError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ImgretError(f"device {name} is not there (torch sees {torch.cuda.device_count()} GPUs); use --device cpu")  # fmt: skip
+        raise ImgretError(f"device {name} is not there (torch sees {torch.cuda.device_count()} GPUs); use --device cpu")
     return device
 
 
@@ -41,7 +41,7 @@ def resolve_precision(name: str | None, device: torch.device) -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
@@ -69,7 +69,7 @@ class Describer:
         self._layout = torch.contiguous_format if precision == "fp32" and device.type == "cpu" else torch.channels_last
         model = model.eval().requires_grad_(False).to(device)
         if self._layout is torch.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         self._model = torch.compile(model, dynamic=True) if compile else model
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -89,9 +89,7 @@ class Describer:
         return torch.autocast(self._device.type, self._dtype)
 
 
-def multiscale(
-    describe: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float], power: float
-) -> Tensor:
+def multiscale(describe: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float], power: float) -> Tensor:
     """Unit descriptors of `images` [B, 3, H, W] over scales: [B, D], unit rows.
 
     v = (mean_s f_s^power)^(1/power), then v / |v|, f_s the unit descriptor of the images resized by s
@@ -101,9 +99,16 @@ def multiscale(
         return describe(images)
     total = None
     for scale in scales:
-        sized = images if scale == 1.0 else F.interpolate(
-            images, size=[max(1, int(side * scale)) for side in images.shape[2:]], mode="bilinear", align_corners=False
-        )  # fmt: skip
+        sized = (
+            images
+            if scale == 1.0
+            else F.interpolate(
+                images,
+                size=[max(1, int(side * scale)) for side in images.shape[2:]],
+                mode="bilinear",
+                align_corners=False,
+            )
+        )
         found = describe(sized)
         found = found if power == 1.0 else found.clamp(min=0).pow(power)
         total = found if total is None else total + found

@@ -15,7 +15,7 @@ import numpy as np
 
 from imgret.errors import ImagesFailedError, ImgretError, SpaceError
 from imgret.extraction import recipe as recipes
-from imgret.extraction.job import ExtractJob
+from imgret.extraction.job import ExtractJob, Say, quiet
 from imgret.extraction.plan import Plan, make_plan
 from imgret.extraction.stream import Clock, Described, default_workers, describe_stream
 from imgret.ids import to_bytes
@@ -70,9 +70,7 @@ class ExtractReport:
             raise ImagesFailedError(f"{self.failed} of {self.found} images could not be read; see {where}")
 
 
-def run(
-    job: ExtractJob, *, progress: Progress | None = None, say: Callable[[str], None] = lambda text: None
-) -> ExtractReport:
+def run(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) -> ExtractReport:
     """Bring a store up to date with the images given (see ExtractJob)."""
     listing = files.find(job.images, list_file=job.list_file, root=job.root, part=job.part)
     report = ExtractReport(job.output, len(listing.images), listing.others, notes=listing.notes)
@@ -119,7 +117,7 @@ def _update(
     images: list[ImageFile],
     report: ExtractReport,
     progress: Progress | None,
-    say: Callable[[str], None],
+    say: Say,
     loaded: LoadedDescriber | None = None,
 ) -> None:
     store = writer.store
@@ -137,9 +135,15 @@ def _update(
 
             weights = job.weights if job.weights not in ("auto", "none") else None
             loaded = load_for_recipe(
-                store.recipe, store.origin, say, device=job.device, weights=weights or _weights_file(job),
-                offline=job.offline, compile=job.compile, where=store.path,
-            )  # fmt: skip
+                store.recipe,
+                store.origin,
+                say,
+                device=job.device,
+                weights=weights or _weights_file(job),
+                offline=job.offline,
+                compile=job.compile,
+                where=store.path,
+            )
         report.trained = loaded.trained
         _describe_all(job, writer, plan.work, report, loaded.describer, progress)
     elif not store.shards:
@@ -167,8 +171,10 @@ def _check_space(store: Store, count: int) -> None:
     need = count * (store.dim * np.dtype(store.recipe["store_dtype"]).itemsize + 200) + (4 << 20)
     free = shutil.disk_usage(store.path).free
     if need > free:
-        raise SpaceError(f"{count} descriptors need about {need / 1e6:.0f} MB, {store.path} has {free / 1e6:.0f} MB "
-                         "free; free some space, choose another disk with -o, or split the work with --part I/N")  # fmt: skip
+        raise SpaceError(
+            f"{count} descriptors need about {need / 1e6:.0f} MB, {store.path} has {free / 1e6:.0f} MB "
+            "free; free some space, choose another disk with -o, or split the work with --part I/N"
+        )
 
 
 def _describe_all(
@@ -251,4 +257,3 @@ def _shard(rows: list[tuple[ImageFile, Described]], roots: dict[str, int], store
         sha256=np.frombuffer(b"".join(one.sha256 for one in found), np.uint8).reshape(-1, 32),
         box=boxes,
     )
-

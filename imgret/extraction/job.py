@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+Say = Callable[[str], object]
+
+
+def quiet(text: str) -> None:
+    """A listener who does not want to hear."""
+
 
 SCALES = (1.0,)
 EXIF = "apply"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 from imgret.errors import WeightsError
 from imgret.extraction import recipe as recipes
 from imgret.extraction.describe import Describer, library_versions, resolve_device, resolve_precision
-from imgret.extraction.job import SCALES, ExtractJob
+from imgret.extraction.job import SCALES, ExtractJob, Say
 from imgret.models import MODELS
 from imgret.models.weights import LoadedModel, load_model
 from imgret.store.store import Store, fingerprint_of
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,22 @@ def load_for_recipe(
     if made_with["source"] == "file":
         path = Path(weights or origin.get("path", ""))
         if not path.is_file():
-            raise WeightsError(f"{where} was made with the weights file {path}, which is not there; "
-                               "say where it is now with --weights FILE")  # fmt: skip
+            raise WeightsError(
+                f"{where} was made with the weights file {path}, which is not there; "
+                "say where it is now with --weights FILE"
+            )
         loaded = load_model(path, offline=offline, say=say)
     else:
         chosen = "none" if made_with["source"] == "none" else "auto"
         loaded = load_model(
-            recipe["model"], backbone=recipe["backbone"], weights=chosen, seed=made_with.get("seed", 0),
-            offline=offline, say=say, arguments=recipe["arguments"],
-        )  # fmt: skip
+            recipe["model"],
+            backbone=recipe["backbone"],
+            weights=chosen,
+            seed=made_with.get("seed", 0),
+            offline=offline,
+            say=say,
+            arguments=recipe["arguments"],
+        )
     ready = _ready(loaded, device, recipe["precision"], recipe["scales"], compile)
     recipes.check_same(Path(where), {key: recipe[key] for key in ready.identity}, ready.identity)
     return ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ class Described:
     width: int
     height: int
     bytes: int
-    sha256: bytes
+    sha256: builtins.bytes
 
 
 @dataclass
@@ -95,6 +96,7 @@ def _describe(
     for key, row in zip(keys, rows, strict=True):
         image, decoded = waiting.pop(key)
         if not np.isfinite(row).all():
-            raise ImgretError(f"the descriptor of {escape(image.id)} is not finite; "
-                              "extract into a new store with --precision fp32")  # fmt: skip
+            raise ImgretError(
+                f"the descriptor of {escape(image.id)} is not finite; extract into a new store with --precision fp32"
+            )
         done[key] = image, Described(row, decoded.width, decoded.height, decoded.bytes, decoded.sha256)

@@ -88,9 +88,7 @@ def _images(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
         raise GroundTruthError(f"{path}, line {table.line_num}: not a CSV line ({error})") from error
 
 
-def _same_label(
-    database_labels: list[str], query_labels: list[str], own: list[int]
-) -> Callable[[int], Judgement]:
+def _same_label(database_labels: list[str], query_labels: list[str], own: list[int]) -> Callable[[int], Judgement]:
     """The judgement of a query, made when asked for: rows of one label lie side by side in `by_label`."""
     code_of: dict[str, int] = {}
     codes = np.array([code_of.setdefault(label, len(code_of)) for label in database_labels], np.int32)

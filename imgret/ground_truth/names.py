@@ -68,9 +68,7 @@ def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
             continue
         if len(found) > 1:
             one, two = escape(ids[found[0]]), escape(ids[found[1]])
-            raise GroundTruthError(
-                f"{escape(names[number])} could be {one} or {two}: both have its stem. {_ADVICE}"
-            )
+            raise GroundTruthError(f"{escape(names[number])} could be {one} or {two}: both have its stem. {_ADVICE}")
         other = claimed.setdefault(found[0], number)
         if other != number:
             one, two = escape(names[other]), escape(names[number])

@@ -139,9 +139,7 @@ def _rows(where: str, key: str, value: Any, size: int) -> np.ndarray:
     low, high = int(min(rows)), int(max(rows))
     if low < 0 or high >= size:
         wrong = low if low < 0 else high
-        raise GroundTruthError(
-            f"{where}: {key} names image {wrong}, but imlist has {size} (from 0 to {size - 1})"
-        )
+        raise GroundTruthError(f"{where}: {key} names image {wrong}, but imlist has {size} (from 0 to {size - 1})")
     return np.unique(np.asarray(rows)).astype(np.int32)
 
 

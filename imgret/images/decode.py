@@ -9,6 +9,7 @@ colour profiles are not applied. The aspect is kept and nothing is enlarged.
 
 from __future__ import annotations
 
+import builtins
 import errno
 import hashlib
 import io
@@ -31,8 +32,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_INVERSE = {Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270}  # fmt: skip
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"8BPS", b"\0\0\0\x0cjP  ")  # fmt: skip
+_INVERSE = {_UPRIGHT[6]: _UPRIGHT[8], _UPRIGHT[8]: _UPRIGHT[6]}
+_MAGIC = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF8",
+    b"RIFF",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"8BPS",
+    b"\0\0\0\x0cjP  ",
+)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
 
@@ -63,7 +74,7 @@ class Decoded:
     width: int
     height: int
     bytes: int
-    sha256: bytes
+    sha256: builtins.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +139,12 @@ def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray
     with picture:
         width, height = picture.size
         if width * height > rule.max_pixels:
-            raise _RefusedError("too_large", f"{width} x {height} is {width * height / 1e6:.0f} megapixels, the limit "
-                                f"is {rule.max_pixels / 1e6:.0f}; raise it with --max-megapixels", retry=True)  # fmt: skip
+            raise _RefusedError(
+                "too_large",
+                f"{width} x {height} is {width * height / 1e6:.0f} megapixels, the limit "
+                f"is {rule.max_pixels / 1e6:.0f}; raise it with --max-megapixels",
+                retry=True,
+            )
         try:
             turn = _turn(picture, rule.exif)
             if turn in _SWAPS:
@@ -208,7 +223,7 @@ def _cut_short(data: bytes) -> bool:
     return False
 
 
-_SWAPS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)  # fmt: skip
+_SWAPS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
 
 
 def _turn(picture: Image.Image, apply: bool) -> Image.Transpose | None:

@@ -15,10 +15,47 @@ from pathlib import Path
 from imgret.errors import InputError
 from imgret.ids import escape
 
-RAW_EXTENSIONS = frozenset("cr2 cr3 nef arw dng raf orf rw2 pef srw".split())
+RAW_EXTENSIONS = frozenset(["cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2", "pef", "srw"])
 EXTENSIONS = RAW_EXTENSIONS | frozenset(
-    "jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff ppm pgm pbm pnm pcx tga jp2 j2k jpx jpf "
-    "avif avifs heic heics heif heifs hif jxl ico icns sgi dds psd qoi mpo".split()
+    [
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "png",
+        "apng",
+        "webp",
+        "gif",
+        "bmp",
+        "dib",
+        "tif",
+        "tiff",
+        "ppm",
+        "pgm",
+        "pbm",
+        "pnm",
+        "pcx",
+        "tga",
+        "jp2",
+        "j2k",
+        "jpx",
+        "jpf",
+        "avif",
+        "avifs",
+        "heic",
+        "heics",
+        "heif",
+        "heifs",
+        "hif",
+        "jxl",
+        "ico",
+        "icns",
+        "sgi",
+        "dds",
+        "psd",
+        "qoi",
+        "mpo",
+    ]
 )
 Box = tuple[int, int, int, int]
 
@@ -63,8 +100,12 @@ class Listing:
 
 
 def find(
-    inputs: Sequence[str], *, list_file: Path | None = None, root: Path | None = None, part: tuple[int, int] | None = None
-) -> Listing:  # fmt: skip
+    inputs: Sequence[str],
+    *,
+    list_file: Path | None = None,
+    root: Path | None = None,
+    part: tuple[int, int] | None = None,
+) -> Listing:
     """The images named by `inputs`: folders, files, globs, `.tar` files, '-' for a list on stdin.
 
     Folders give their images in byte order of the ids; everything else keeps the order given.
@@ -100,8 +141,9 @@ def find(
     if not listing.images:
         looked = ", ".join(escape(str(name)) for name in (*inputs, *([list_file] if list_file else [])))
         found = f" ({listing.others} other files are there)" if listing.others else ""
-        raise InputError(f"no images found in {looked}{found}; "
-                         "files count by their extension (.jpg, .png, .webp, .tif, ...)")  # fmt: skip
+        raise InputError(
+            f"no images found in {looked}{found}; files count by their extension (.jpg, .png, .webp, .tif, ...)"
+        )
     _refuse_repeats(listing.images)
     if part is not None:
         listing.images = [image for image in listing.images if in_part(image.id, part)]
@@ -194,12 +236,19 @@ def _add_tar(listing: Listing, path: str, root: str) -> None:
                     listing.others += 1
                     continue
                 listing.images.append(
-                    ImageFile(f"{archive}/{name}", full, root, member.size, int(member.mtime * 1e9),
-                              offset=member.offset_data)  # fmt: skip
+                    ImageFile(
+                        f"{archive}/{name}",
+                        full,
+                        root,
+                        member.size,
+                        int(member.mtime * 1e9),
+                        offset=member.offset_data,
+                    )
                 )
     except tarfile.ReadError as error:
-        raise InputError(f"{escape(path)} is not a sound, uncompressed tar archive ({error}); "
-                         "unpack or decompress it first")  # fmt: skip
+        raise InputError(
+            f"{escape(path)} is not a sound, uncompressed tar archive ({error}); unpack or decompress it first"
+        ) from error
 
 
 def _add_list(listing: Listing, content: bytes, root: str, what: str) -> None:

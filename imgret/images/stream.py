@@ -19,9 +19,7 @@ Result = tuple[ImageFile, "Decoded | Undecodable"]
 _FEW = 4  # up to this many images a worker would take longer to start than to decode
 
 
-def decode_stream(
-    images: Iterable[ImageFile], rule: DecodeRule, *, workers: int, window: int = 64
-) -> Iterator[Result]:
+def decode_stream(images: Iterable[ImageFile], rule: DecodeRule, *, workers: int, window: int = 64) -> Iterator[Result]:
     """(image, pixels or why not) for every image, in order.
 
     `workers` processes decode ahead of the reader, at most `window` images; 0 decodes in this process.

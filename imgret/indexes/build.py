@@ -13,7 +13,7 @@ import numpy as np
 
 from imgret import __version__
 from imgret.errors import IndexFileError, StoreBusyError
-from imgret.ids import IdTable
+from imgret.ids import IdTable, escape
 from imgret.indexes import writing
 from imgret.indexes.files import SCHEMA, Index, file_names
 from imgret.indexes.kinds import PQ_ROWS, ROWS_PER_LIST, Choice, choose
@@ -191,9 +191,7 @@ class _Job:
                 for _ in blocks:
                     pass
         except RuntimeError as error:
-            raise IndexFileError(
-                f"FAISS cannot add vectors to a {factory} index ({_reason(error)})"
-            ) from None
+            raise IndexFileError(f"FAISS cannot add vectors to a {factory} index ({_reason(error)})") from None
         writing.write_faiss(folder / names["faiss"], index)
         new_ids = (self.rows.ids.raw(row) for row in self.plan.new.tolist())
         ids = IdTable.of(itertools.chain(base.ids.iter_raw() if base is not None else (), new_ids))
@@ -204,6 +202,7 @@ class _Job:
             "generation": generation,
             "recipe": store.recipe,
             "fingerprint": store.fingerprint,
+            "origin": {key: escape(value) for key, value in store.origin.items()},
             "dim": dim,
             "count": self.plan.count,
             "deleted": len(self.plan.deleted),

@@ -39,9 +39,7 @@ def _exact(
 ) -> Iterator[Ranking]:
     count = database.count
     if not count:
-        yield Ranking(
-            query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), []
-        )
+        yield Ranking(query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), [])
         return
     ids, live = _ids(database)
     same = _first_equal(database)
@@ -57,11 +55,7 @@ def _exact(
         scores = np.clip(scores, -1, 1, out=scores)
         if same is not None:  # a matrix product may give equal rows other last bits
             scores[:, same[0]] = scores[:, same[1]]
-        best = (
-            np.stack([_best(line, by_id, depth) for line in scores])
-            if count
-            else np.zeros((len(asked), 0), int)
-        )
+        best = np.stack([_best(line, by_id, depth) for line in scores]) if count else np.zeros((len(asked), 0), int)
         yield Ranking(
             list(query_ids[start : start + step]),
             live[best].astype(np.int32),

@@ -50,6 +50,7 @@ class Index:
     count       live rows; dim is D
     recipe      what made the descriptors; `fingerprint` is its hash
     about       the content of index.json
+    weights_origin  where the model's weights were found
     parameters  "nprobe" (lists visited) and "candidates" (rows re-scored), where the kind has them
     deleted     [n] int64, rows that no longer count, rising
     origin      [N, 3] int32 per row: number of its shard and root in `about`, its row in the shard between
@@ -65,22 +66,21 @@ class Index:
         self.dim: int = about["dim"]
         self.recipe: dict[str, Any] = about["recipe"]
         self.fingerprint: str = about["fingerprint"]
+        self.weights_origin: dict[str, str] = {key: unescape(at) for key, at in about["origin"].items()}
         self.parameters: dict[str, int] = dict(about["parameters"])
         files = file_names(about["generation"])
         for name, facts in about["files"].items():
             size = (path / name).stat().st_size
             if size != facts["bytes"]:
-                raise IndexFileError(f"{path / name} has {size} bytes, {INDEX_FILE} says {facts['bytes']}; "
-                                     f"the file is damaged. {_again(path)}")  # fmt: skip
+                raise IndexFileError(
+                    f"{path / name} has {size} bytes, {INDEX_FILE} says {facts['bytes']}; "
+                    f"the file is damaged. {_again(path)}"
+                )
         try:
             self.ids = IdTable.load(path / files["ids"], path / files["offsets"])
             self.origin = np.load(path / files["origin"], mmap_mode="r")
             self.deleted: np.ndarray = np.load(path / files["deleted"])
-            self.half = (
-                np.load(path / files["vectors"], mmap_mode="r")
-                if files["vectors"] in about["files"]
-                else None
-            )
+            self.half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
             self.faiss = map_faiss(path / files["faiss"]) if mapped else load_faiss(path / files["faiss"])
         except (ValueError, RuntimeError, EOFError) as error:
             reason = str(error).partition("\n")[0]
@@ -128,12 +128,11 @@ class Index:
             counts["half-precision vectors"] = len(self.half)
         for what, found in counts.items():
             if found != rows:
-                raise IndexFileError(
-                    f"{self.path} is damaged: {rows} ids, but {found} in {what}. {_again(self.path)}"
-                )
+                raise IndexFileError(f"{self.path} is damaged: {rows} ids, but {found} in {what}. {_again(self.path)}")
         if self.faiss.d != self.dim or (self.half is None and self.structure.matrix is None):
-            raise IndexFileError(f"{self.path} is damaged: its vectors are not of dimension {self.dim}. "
-                                 f"{_again(self.path)}")  # fmt: skip
+            raise IndexFileError(
+                f"{self.path} is damaged: its vectors are not of dimension {self.dim}. {_again(self.path)}"
+            )
 
     def with_parameters(self, parameters: dict[str, int]) -> Index:
         """The same index searched with other parameters."""
@@ -215,14 +214,17 @@ def _read_about(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise IndexFileError(f"{path} is not an index: it has no {INDEX_FILE}. "
-                             f"Make one: imgret index STORE -o {path}") from None  # fmt: skip
+        raise IndexFileError(
+            f"{path} is not an index: it has no {INDEX_FILE}. Make one: imgret index STORE -o {path}"
+        ) from None
     except (OSError, ValueError) as error:
         raise IndexFileError(f"{file} cannot be read: {error}. {_again(path)}") from error
     found = about.get("schema") if isinstance(about, dict) else None
     if found != SCHEMA:
-        raise IndexFileError(f"{file} has schema {found!r}, this imgret reads {SCHEMA!r}. "
-                             "Use the imgret that wrote it, or remove the folder and index anew")  # fmt: skip
+        raise IndexFileError(
+            f"{file} has schema {found!r}, this imgret reads {SCHEMA!r}. "
+            "Use the imgret that wrote it, or remove the folder and index anew"
+        )
     return about
 
 

@@ -88,8 +88,7 @@ def choose(count: int, dim: int, max_memory: int | None = None, kind: str = "aut
     if kind != "auto":
         row = look_up(INDEX_KINDS, "index kind", kind)
         if kind == "ivfpq" and count < PQ_ROWS:
-            raise IndexFileError(f"ivfpq learns from {PQ_ROWS} vectors at least and there are {count}; "
-                                 "use --kind flat")  # fmt: skip
+            raise IndexFileError(f"ivfpq learns from {PQ_ROWS} vectors at least and there are {count}; use --kind flat")
         _fits(kind, row, count, dim, budget)
         return Choice(kind, row.factory(count, dim), "asked for by name")
 
@@ -112,9 +111,11 @@ def _fits(name: str, row: IndexKind, count: int, dim: int, budget: int) -> None:
     need = count * row.memory(dim)
     if need > budget:
         nearest = math.ceil(need / 1e6)
-        raise IndexFileError(f"{count:,} vectors of dimension {dim} as {name} need {spell(need)}, "
-                             f"the budget is {spell(budget)}. The nearest budget that works: "
-                             f"--kind {name} --max-memory {nearest}MB")  # fmt: skip
+        raise IndexFileError(
+            f"{count:,} vectors of dimension {dim} as {name} need {spell(need)}, "
+            f"the budget is {spell(budget)}. The nearest budget that works: "
+            f"--kind {name} --max-memory {nearest}MB"
+        )
 
 
 def parse_memory(text: str) -> int:

@@ -86,9 +86,7 @@ def update(old: Index, rows: Rows, add_only: bool) -> Plan:
     )
 
 
-def _keep_alone(
-    old: Index, alone: np.ndarray, origin: np.ndarray, shards: list[str], roots: list[Root]
-) -> None:
+def _keep_alone(old: Index, alone: np.ndarray, origin: np.ndarray, shards: list[str], roots: list[Root]) -> None:
     """Give rows that the stores no longer hold an origin in the new lists of shards and roots."""
     for row in alone.tolist():
         shard, inside, root = old.origin[row].tolist()
@@ -103,9 +101,7 @@ def _keep_alone(
         origin[row] = shards.index(sha256), inside, known.index(where.absolute)
 
 
-def why_rebuild(
-    old: Index, plan: Plan, choice: Choice, asked: str | None, seed: int, rows: Rows
-) -> str | None:
+def why_rebuild(old: Index, plan: Plan, choice: Choice, asked: str | None, seed: int, rows: Rows) -> str | None:
     """Why the index cannot be updated but must be made from scratch; None where it can.
 
     `asked` is the factory string asked for by name. IndexFileError when rows that only the index holds
@@ -133,6 +129,8 @@ def why_rebuild(
     if reason and plan.alone:
         if not needed:
             return None
-        raise IndexFileError(f"{old.path} must be made anew because {reason}, but {plan.alone:,} of its rows "
-                             "are in no store given; give every store, or leave out --add")  # fmt: skip
+        raise IndexFileError(
+            f"{old.path} must be made anew because {reason}, but {plan.alone:,} of its rows "
+            "are in no store given; give every store, or leave out --add"
+        )
     return reason

@@ -48,8 +48,9 @@ class Rows:
             for start in range(0, len(inside), at_once):
                 block = unit(descriptors[inside[start : start + at_once]])
                 if not np.isfinite(block).all():
-                    raise StoreError(f"{store.path / store.shards[number].file} holds NaN or infinity; "
-                                     "extract it again")  # fmt: skip
+                    raise StoreError(
+                        f"{store.path / store.shards[number].file} holds NaN or infinity; extract it again"
+                    )
                 yield block
 
 
@@ -89,16 +90,12 @@ def gather(stores: Sequence[Store], *, verify: bool, progress: Progress | None =
             live = entry.live_rows()
             ids += [shard.ids[row] for row in live]
             root_numbers = np.array(numbers, np.int32)[shard.root[live]]
-            origins.append(
-                np.stack([np.full(len(live), len(places)), live, root_numbers], 1).astype(np.int32)
-            )
+            origins.append(np.stack([np.full(len(live), len(places)), live, root_numbers], 1).astype(np.int32))
             shards.append(entry.sha256)
             places.append((store, number))
     if not ids:
         names = ", ".join(str(store.path) for store in stores)
-        raise IndexFileError(
-            f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE"
-        )
+        raise IndexFileError(f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE")
     rows = Rows(stores, IdTable.of(ids), np.concatenate(origins), shards, kept, places)
     _unique(rows)
     return rows
@@ -115,8 +112,10 @@ def _same_recipe(stores: Sequence[Store]) -> None:
         differ = [key for key in keys if first.recipe.get(key) != other.recipe.get(key)]
         key = differ[0] if differ else "dim"
         one, two = first.recipe.get(key, first.dim), other.recipe.get(key, other.dim)
-        raise IndexFileError(f"{first.path} and {other.path} were made by different recipes: {key} is "
-                             f"{one!r} in the first and {two!r} in the second. Extract one anew")  # fmt: skip
+        raise IndexFileError(
+            f"{first.path} and {other.path} were made by different recipes: {key} is "
+            f"{one!r} in the first and {two!r} in the second. Extract one anew"
+        )
 
 
 def _unique(rows: Rows) -> None:
@@ -130,5 +129,7 @@ def _unique(rows: Rows) -> None:
         before = seen.setdefault(rows.ids[row], row)
         if before != row:
             one, two = (rows.places[int(rows.origin[place, 0])][0].path for place in (before, row))
-            raise IndexFileError(f"the id {escape(rows.ids[row])} stands in {one} and in {two}; ids must "
-                                 "be unique. Extract one of the folders with another --root")  # fmt: skip
+            raise IndexFileError(
+                f"the id {escape(rows.ids[row])} stands in {one} and in {two}; ids must "
+                "be unique. Extract one of the folders with another --root"
+            )

@@ -55,15 +55,22 @@ def ordered(rows: np.ndarray, scores: np.ndarray, ids: Sequence[str]) -> tuple[n
 
 
 def settled(
-    source: Vectors, queries: np.ndarray, rows: np.ndarray, near: np.ndarray, ids: Sequence[str]
+    source: Vectors,
+    queries: np.ndarray,
+    rows: np.ndarray,
+    near: np.ndarray,
+    want: int,
+    ids: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """`ordered` for rows [Q, K] that FAISS has sorted by its own scores `near`, re-scoring few of them.
 
     Only neighbours that may be equal are scored again; the scores of all others, and their order, are
-    FAISS's. For FAISS scores that do not depend on what else is asked.
+    FAISS's. For FAISS scores that do not depend on what else is asked. Only the first `want` places,
+    and what may tie with them, are made sure of.
     """
     scores = np.where(rows >= 0, np.clip(near, -1, 1), -np.inf)
     close = (scores[:, :-1] <= scores[:, 1:] + SLACK) & (rows[:, 1:] >= 0)
+    close &= scores[:, 1:] >= scores[:, want - 1 : want] - 2 * SLACK
     lines = np.flatnonzero(close.any(1))
     if len(lines):
         doubtful = np.pad(close[lines], ((0, 0), (0, 1))) | np.pad(close[lines], ((0, 0), (1, 0)))

@@ -3,10 +3,10 @@
 A flat index gives its best k. Any other looks at a part of its rows, and at which part must not depend
 on k, or a longer ranking would begin differently. So it is asked at fixed levels: level 0 looks at the
 lists and candidates that were tuned for the index, each further level at 8 times as many, the last at
-everything. A level serves the best quarter of what it looked at, since the rest may well be beaten by
-rows it did not look at; a ranking that needs more goes on with the next level, adding what is not in it
-yet and does not come before its end. Thus the first k1 places of a longer ranking are the ranking of k1
-places, on every kind. A row that a shallow level missed, and that would have stood before the end of
+everything. A level serves the best half of what it looked at (of a graph or a lossy kind the best
+quarter), since the rest may well be beaten by rows it did not look at; a ranking that needs more goes
+on with the next level, adding what is not in it yet and does not come before its end. Thus the first k1
+places of a longer ranking are the ranking of k1 places, on every kind. A row that a shallow level missed, and that would have stood before the end of
 what it served, is missed for good: complete rankings are the work of `exact`.
 """
 
@@ -24,7 +24,8 @@ from imgret.store.store import unit
 
 CANDIDATES = 128  # looked at by the first level of a graph or a lossy kind, at least
 DEEPER = 8  # how many times more the next level looks at
-SHARE = 4  # a level serves one in so many
+# By whether a kind compares in full precision:
+SHARE = {True: 2, False: 4}  # a level serves one in so many of the rows it looked at
 _AT_ONCE = {True: 1024, False: 256}  # queries; never depends on k, or k would change what FAISS computes
 _RESULTS = 16_000_000  # rows held at a time while going deeper
 
@@ -72,7 +73,10 @@ def _search(index: Index, queries: np.ndarray, want: int) -> Found:
     while (rows[:, -1] < 0).any() and not _everything(index, level):
         level += 1
         short = np.flatnonzero(rows[:, -1] < 0)
-        pieces = -(-len(short) * index.count // _RESULTS) if _whole(index) else 1
+        pieces = 1
+        if _whole(index):
+            looks_at = index.count * _nprobe(index, level) // index.structure.lists
+            pieces = len(short) * looks_at // _RESULTS + 1
         for piece in np.array_split(short, min(pieces, len(short))):
             deeper = _look(index, queries, piece, want, level)
             for line, more_rows, more_scores in zip(piece, *deeper, strict=True):
@@ -107,64 +111,77 @@ def _everything(index: Index, level: int) -> bool:
 def _look(index: Index, queries: np.ndarray, lines: np.ndarray, want: int, level: int) -> Found:
     """What a level serves the queries numbered `lines`, best first, -1 after it.
 
-    FAISS or its coarse quantizer is given all queries, as their number changes the last bits of what it
-    computes. Level 0 may stop at `want` places; deeper ones give all they serve.
+    FAISS is given all queries where their number changes the last bits of what it computes. Level 0 may
+    stop at `want` places; deeper ones give all they serve.
     """
-    if not _whole(index):
-        _, rows = index.structure.fetch(
-            queries, _candidates(index, level), _nprobe(index, level), index.selector
-        )
+    if index.structure.flat:
+        return _from_all(index, queries[lines], want)
+    if index.structure.listed and level == 0:
+        rows, scores, looked_at = _from_first_lists(index, queries, want)
+    elif index.structure.listed:
+        rows, scores, looked_at = _from_more_lists(index, queries[lines], level)
+    else:
+        nprobe = _nprobe(index, level)
+        _, rows = index.structure.fetch(queries, _candidates(index, level), nprobe, index.selector)
         rows = rows[lines]
         rows, scores = ordered(rows, cosines(index, queries[lines], rows), index.ids)
         looked_at = (rows >= 0).sum(1)
-    elif index.structure.flat:
-        return _best(index, queries[lines], want, None)
-    else:
-        near, numbers = index.structure.assign(queries, _nprobe(index, level))
-        lists = near[lines], numbers[lines]
-        looked_at = index.structure.visited(lists[1])
-        if level > 0:
-            want = int(looked_at.max())
-        rows, scores = _best(index, queries[lines], min(want, index.count), lists)
     if not _everything(index, level):
-        beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // SHARE, 1)[:, None]
+        beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // SHARE[_whole(index)], 1)[:, None]
         rows[beyond], scores[beyond] = -1, -np.inf
     return rows, scores
 
 
-def _best(index: Index, queries: np.ndarray, want: int, lists: Found | None) -> Found:
-    """The best of all rows, or of all rows in the lists given.
+def _closed(near: np.ndarray, found: np.ndarray, want: int) -> np.ndarray:
+    """[Q] bool, whether no row beyond those found may tie with the last one wanted.
 
-    A few rows more than wanted are fetched; where the last of them may still tie with the last one
-    wanted, more of them are, so that ids decide among equals and not the order in the index.
+    Where one may, more rows are fetched, so that ids decide among equals and not the order in FAISS.
     """
+    return (found[:, -1] < 0) | (near[:, -1] < near[:, want - 1] - SLACK)
+
+
+def _from_all(index: Index, queries: np.ndarray, want: int) -> Found:
+    """The best of all rows."""
+    rows = np.empty((len(queries), want), np.int64)
+    scores = np.empty((len(queries), want), np.float32)
     depth = min(want + max(6, want // 8), index.count)
-    rows = np.full((len(queries), want), -1, np.int64)
-    scores = np.full((len(queries), want), -np.inf, np.float32)
     pending = np.arange(len(queries))
     while len(pending):
-        asked = queries[pending]
-        if lists is None:
-            near, found = index.structure.fetch(asked, depth, 0, index.selector)
-        else:
-            chosen = lists[0][pending], lists[1][pending]
-            near, found = index.structure.fetch_listed(asked, depth, chosen, index.selector)
-        closed = (found[:, -1] < 0) | (near[:, -1] < near[:, want - 1] - SLACK) | (depth >= index.count)
+        near, found = index.structure.fetch(queries[pending], depth, 0, index.selector)
+        closed = _closed(near, found, want) | (depth >= index.count)
         done, found = pending[closed], found[closed]
-        asked, near = queries[done], near[closed]
-        if lists is None:  # what a matrix product gives depends on the number of queries
-            best, values = ordered(found, cosines(index, asked, found), index.ids)
-        else:
-            best, values = settled(index, asked, found, near, index.ids)
+        # A matrix product's last bits depend on the number of queries, so FAISS's scores are not kept.
+        best, values = ordered(found, cosines(index, queries[done], found), index.ids)
         rows[done], scores[done] = best[:, :want], values[:, :want]
         pending = pending[~closed]
         depth = min(depth * DEEPER, index.count)
     return rows, scores
 
 
-def _append(
-    ids: IdTable, rows: np.ndarray, scores: np.ndarray, more_rows: np.ndarray, more_scores: np.ndarray
-) -> None:
+def _from_first_lists(index: Index, queries: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best of the lists of level 0, and how many rows those hold (or that they are enough)."""
+    nprobe = _nprobe(index, 0)
+    depth = min(SHARE[True] * want + 6, index.count)
+    while True:
+        near, found = index.structure.fetch(queries, depth, nprobe, index.selector)
+        if depth >= index.count or _closed(near, found, want).all():
+            break
+        depth = min(depth * DEEPER, index.count)
+    looked_at = (found >= 0).sum(1)
+    rows, scores = settled(index, queries, found, near, want, index.ids)
+    return rows[:, :want], scores[:, :want], looked_at
+
+
+def _from_more_lists(index: Index, queries: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All rows in the lists of a deeper level, best first, and how many those are."""
+    lists = index.structure.assign(queries, _nprobe(index, level))
+    depth = max(1, int(index.structure.visited(lists[1]).max()))
+    near, found = index.structure.fetch_listed(queries, depth, lists, index.selector)
+    rows, scores = settled(index, queries, found, near, depth, index.ids)
+    return rows, scores, (found >= 0).sum(1)
+
+
+def _append(ids: IdTable, rows: np.ndarray, scores: np.ndarray, more_rows: np.ndarray, more_scores: np.ndarray) -> None:
     """Continue one line in place with what a deeper level found after the line's end."""
     start = int((rows >= 0).sum())
     fresh = (more_rows >= 0) & ~np.isin(more_rows, rows[:start])

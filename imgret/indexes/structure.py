@@ -30,8 +30,10 @@ def create(factory: str, dim: int, seed: int) -> Any:
         index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         reason = str(error).rpartition(": ")[2].strip()
-        raise IndexFileError(f"FAISS cannot make a {factory!r} index of dimension {dim} ({reason}); "
-                             "factory strings look like Flat or IVF256,PQ16") from None  # fmt: skip
+        raise IndexFileError(
+            f"FAISS cannot make a {factory!r} index of dimension {dim} ({reason}); "
+            "factory strings look like Flat or IVF256,PQ16"
+        ) from None
     for part in _parts(index):
         if isinstance(part, faiss.IndexHNSW):
             part.hnsw.rng = faiss.RandomGenerator(seed)
@@ -109,7 +111,7 @@ class Structure:
             self.matrix = view.reshape(-1, int(holder.d))
 
     def can_leave_out(self) -> bool:
-        """Whether FAISS can leave rows out of a search of this kind of index; it cannot for LSH, for one."""
+        """Whether FAISS can leave rows out of a search of this kind of index."""
         try:
             self.fetch(np.ones((1, self._whole.d), np.float32), 1, 1, faiss.IDSelectorAll())
         except RuntimeError:
@@ -122,8 +124,14 @@ class Structure:
         return int(self._core.ntotal)
 
     def assign(self, queries: np.ndarray, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        """The `nprobe` lists nearest to each query: their scores and numbers, [Q, nprobe] each."""
-        return self._core.quantizer.search(queries, nprobe)
+        """The `nprobe` lists nearest to each query: their scores and numbers, [Q, nprobe] each.
+
+        Asked for a few queries at a time, FAISS compares each by itself instead of by a matrix product,
+        so that the lists of a query do not depend on the queries beside it.
+        """
+        starts = range(0, len(queries), 8)
+        parts = [self._core.quantizer.search(queries[start : start + 8], nprobe) for start in starts]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def visited(self, assigned: np.ndarray) -> np.ndarray:
         """[Q] int64, rows in the lists [Q, nprobe] assigned to each query."""
@@ -147,9 +155,7 @@ class Structure:
         self._core.search_preassigned_c(len(queries), x, depth, n, d, s, r, False, params)
         return scores, rows
 
-    def fetch(
-        self, queries: np.ndarray, depth: int, nprobe: int, selector: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(self, queries: np.ndarray, depth: int, nprobe: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
         """(scores, rows) [Q, depth] best first; -1 where fewer rows were found.
 
         A graph is walked with a candidate list of `depth`; `nprobe` counts for inverted lists only.

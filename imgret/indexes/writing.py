@@ -73,11 +73,7 @@ def write_rows(folder: Path, generation: int, ids: IdTable, origin: np.ndarray, 
 def facts(folder: Path, generation: int) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of the files of a generation that are there."""
     paths = [folder / name for name in file_names(generation).values()]
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in paths
-        if path.exists()
-    }
+    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths if path.exists()}
 
 
 def place(folder: str | Path, seen_from: Path) -> dict[str, str]:

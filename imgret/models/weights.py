@@ -120,9 +120,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def _from_trunk(
-    name: str, arguments: dict[str, Any], offline: bool, say: Callable[[str], object]
-) -> LoadedModel:
+def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callable[[str], object]) -> LoadedModel:
     """A model whose trunk timm has trained; WeightsError for one that needs more than that."""
     card = MODELS[name]
     if card.weights != "trunk":
@@ -148,9 +146,7 @@ def _from_file(path: Path, wanted: str | None, given: dict[str, Any]) -> LoadedM
     card = read_card(path)
     name = card["model"]
     if name not in MODELS:
-        raise WeightsError(
-            f"{path} is for model {name!r}, which this imgret does not have: {', '.join(MODELS)}"
-        )
+        raise WeightsError(f"{path} is for model {name!r}, which this imgret does not have: {', '.join(MODELS)}")
     if wanted not in (None, name):
         raise WeightsError(f"{path} holds the weights of {name}, not of {wanted}: use --model {name}")
     for key, value in given.items():
@@ -168,9 +164,7 @@ def _from_file(path: Path, wanted: str | None, given: dict[str, Any]) -> LoadedM
     if digest(state) != card["sha256"]:
         raise WeightsError(f"{path} is damaged: its tensors do not match its own digest; copy it again")
     model.load_state_dict(state)
-    return _loaded(
-        name, model, {"source": "file"}, trained=card["trained"], origin={"path": str(path.absolute())}
-    )
+    return _loaded(name, model, {"source": "file"}, trained=card["trained"], origin={"path": str(path.absolute())})
 
 
 def _check_state(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -46,9 +46,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
             "bytes": size,
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: its description is malformed ({type(error).__name__}: {error})"
-        ) from error
+        raise WeightsError(f"{path}: its description is malformed ({type(error).__name__}: {error})") from error
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

@@ -54,9 +54,7 @@ class LocalSpatialAttention(nn.Module):
     itself. The last convolution starts at zero, so the attention starts as "no change".
     """
 
-    def __init__(
-        self, channels: int, reduced: int | None = None, dilations: Sequence[int] = (1, 2, 3)
-    ) -> None:
+    def __init__(self, channels: int, reduced: int | None = None, dilations: Sequence[int] = (1, 2, 3)) -> None:
         super().__init__()
         width = reduced_channels(channels, reduced)
         self.reduce = nn.Conv2d(channels, width, 1)

@@ -163,9 +163,7 @@ def _hub_is_off() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _create(
-    name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]
-) -> tuple[nn.Module, dict[str, Any]]:
+def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and the first of `ways` its constructor accepts."""
     for way in ways:
         try:

@@ -44,7 +44,7 @@ class ResultRow:
 
 
 class AnyHit(Protocol):
-    """A hit of `imgret.workflows.search`."""
+    """A hit of `imgret.workflows.searching`."""
 
     @property
     def rank(self) -> int: ...
@@ -57,7 +57,7 @@ class AnyHit(Protocol):
 
 
 class AnyAnswer(Protocol):
-    """An answer of `imgret.workflows.search`."""
+    """An answer of `imgret.workflows.searching`."""
 
     @property
     def query(self) -> str: ...
@@ -73,7 +73,7 @@ def rows_of(
     answers: Iterable[AnyAnswer],
     *,
     box: Box | None = None,
-    judge: Callable[[str, str], Verdict | None] = lambda query, hit: None,
+    judge: Callable[[str, str], Verdict | None] | None = None,
 ) -> list[ResultRow]:
     """Answers of a search as rows of a page.
 
@@ -85,7 +85,8 @@ def rows_of(
             query=answer.query,
             path=answer.path,
             hits=[
-                ResultHit(hit.rank, hit.id, hit.score, hit.path, judge(answer.query, hit.id)) for hit in answer.hits
+                ResultHit(hit.rank, hit.id, hit.score, hit.path, judge(answer.query, hit.id) if judge else None)
+                for hit in answer.hits
             ],
             box=box or box_of(answer.query, answer.path),
             error=answer.error,

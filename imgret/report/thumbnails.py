@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -78,7 +78,7 @@ class Thumbnails:
 
     def _file(self, path: str, image_id: str, box: Box | None) -> ImageFile | None:
         """The image at a path; a tar member by the end of its id, None if the archive lacks it."""
-        archive = os.path.basename(path)
+        archive = Path(path).name
         marker = f"{archive}/"
         if not archive.lower().endswith(".tar") or marker not in image_id:
             return ImageFile(image_id, path, "", 0, 0, box)

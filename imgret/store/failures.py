@@ -39,8 +39,17 @@ def save(path: Path, failures: list[Failure]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     for one in failures:
-        table.writerow((escape(one.path), one.reason, one.message, escape(one.id), one.bytes, one.mtime_ns,
-                        "yes" if one.retry else "no"))  # fmt: skip
+        table.writerow(
+            (
+                escape(one.path),
+                one.reason,
+                one.message,
+                escape(one.id),
+                one.bytes,
+                one.mtime_ns,
+                "yes" if one.retry else "no",
+            )
+        )
     atomic.write_text(path, text.getvalue())
 
 
@@ -63,5 +72,6 @@ def load(path: Path) -> list[Failure]:
                 for line in csv.DictReader(file)
             ]
         except (KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"{path} is not a failures register ({error}); remove it, and the images in it "
-                             "are tried again") from error  # fmt: skip
+            raise StoreError(
+                f"{path} is not a failures register ({error}); remove it, and the images in it are tried again"
+            ) from error

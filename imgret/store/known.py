@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Known:
     bytes: int
     mtime_ns: int
     root: int
-    sha256: bytes
+    sha256: builtins.bytes
     box: tuple[int, ...] | None
 
 
@@ -42,9 +43,9 @@ def remember(known: dict[bytes, Known], store: Store, number: int, shard: Shard,
     for row in rows.tolist():
         image_id = shard.ids[row]
         if image_id in known:
-            raise StoreError(f"{store.path}: the id {escape(from_bytes(image_id))} stands in it twice; "
-                             "the store is damaged, extract again into a new one")  # fmt: skip
+            raise StoreError(
+                f"{store.path}: the id {escape(from_bytes(image_id))} stands in it twice; "
+                "the store is damaged, extract again into a new one"
+            )
         box = tuple(boxes[row]) if boxes is not None and boxes[row][0] >= 0 else None
-        known[image_id] = Known(
-            number, row, sizes[row], times[row], roots[row], shard.sha256[row].tobytes(), box
-        )
+        known[image_id] = Known(number, row, sizes[row], times[row], roots[row], shard.sha256[row].tobytes(), box)

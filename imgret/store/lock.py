@@ -25,15 +25,17 @@ class WriterLock:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WriterLock:
-        file = open(self._path, "a+b")  # noqa: SIM115 - kept open as long as the lock is held
+        file = open(self._path, "a+b")
         try:
             _lock(file)
         except OSError:
             file.seek(0)
             holder = file.read(4096)
             file.close()
-            raise StoreBusyError(f"{self._path.parent} is being written by {_describe(holder)}; "
-                                 "wait for it, or give each process its own store with --part I/N") from None  # fmt: skip
+            raise StoreBusyError(
+                f"{self._path.parent} is being written by {_describe(holder)}; "
+                "wait for it, or give each process its own store with --part I/N"
+            ) from None
         file.truncate(0)
         about = {
             "pid": os.getpid(),

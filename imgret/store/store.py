@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imgret.errors import StoreError
+from imgret.ids import escape, unescape
 from imgret.store import shard as shards
 from imgret.store.shard import Shard
 
@@ -104,7 +105,7 @@ class Store:
     roots: list[Root]
     shards: list[ShardEntry]
     versions: dict[str, str] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -118,13 +119,16 @@ class Store:
         if not path.is_dir():
             raise StoreError(f"{path} is not a store: no such folder. Make one: imgret extract IMAGES -o {path}")
         if not cls.exists(path):
-            raise StoreError(f"{path} is not a store: it has no {STORE_FILE}. "
-                             f"Make one: imgret extract IMAGES -o {path}")  # fmt: skip
+            raise StoreError(
+                f"{path} is not a store: it has no {STORE_FILE}. Make one: imgret extract IMAGES -o {path}"
+            )
         about = _read_json(path / STORE_FILE, SCHEMA)
         recipe = about["recipe"]
         if about["fingerprint"] != fingerprint_of(recipe):
-            raise StoreError(f"{path / STORE_FILE}: the recipe was edited (its fingerprint differs); "
-                             "restore the file or extract again into a new store")  # fmt: skip
+            raise StoreError(
+                f"{path / STORE_FILE}: the recipe was edited (its fingerprint differs); "
+                "restore the file or extract again into a new store"
+            )
         entries: list[ShardEntry] = []
         if (path / MANIFEST_FILE).exists():
             manifest = _read_json(path / MANIFEST_FILE, MANIFEST_SCHEMA)
@@ -136,10 +140,10 @@ class Store:
             recipe=recipe,
             fingerprint=about["fingerprint"],
             dim=about["dim"],
-            roots=[Root(**root) for root in about["roots"]],
+            roots=[Root(unescape(root["absolute"]), unescape(root["relative"])) for root in about["roots"]],
             shards=entries,
             versions=about["versions"],
-            origin=about["origin"],
+            origin={key: unescape(value) for key, value in about["origin"].items()},
         )
 
     @property
@@ -154,9 +158,9 @@ class Store:
             "recipe": self.recipe,
             "fingerprint": self.fingerprint,
             "dim": self.dim,
-            "roots": [asdict(root) for root in self.roots],
+            "roots": [{"absolute": escape(root.absolute), "relative": escape(root.relative)} for root in self.roots],
             "versions": self.versions,
-            "origin": self.origin,
+            "origin": {key: escape(value) for key, value in self.origin.items()},
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -173,12 +177,13 @@ class Store:
         entry = self.shards[number]
         path = self.path / entry.file
         if path.exists() and path.stat().st_size != entry.bytes:
-            raise StoreError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
-                             f"look at it with: imgret info {self.path}")  # fmt: skip
+            raise StoreError(
+                f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
+                f"look at it with: imgret info {self.path}"
+            )
         shard = shards.read(path, self.fingerprint)
         if len(shard) != entry.count or shard.descriptors.shape[1] != self.dim:
-            raise StoreError(f"{path} holds {shard.descriptors.shape}, the manifest says "
-                             f"({entry.count}, {self.dim})")  # fmt: skip
+            raise StoreError(f"{path} holds {shard.descriptors.shape}, the manifest says ({entry.count}, {self.dim})")
         return shard
 
     def verify(self, number: int) -> None:
@@ -188,8 +193,10 @@ class Store:
         if not path.exists():
             raise StoreError(f"{path} is missing")
         if shards.sha256_of(path) != entry.sha256:
-            raise StoreError(f"{path} is damaged: its SHA-256 differs from the manifest. Restore it, or move it "
-                             "away together with the store and extract again")  # fmt: skip
+            raise StoreError(
+                f"{path} is damaged: its SHA-256 differs from the manifest. Restore it, or move it "
+                "away together with the store and extract again"
+            )
 
     def blocks(self, rows: int = 65536) -> Iterator[Block]:
         """Live rows in order, at most `rows` at a time, as unit float32 descriptors."""
@@ -222,6 +229,8 @@ def _read_json(path: Path, schema: str) -> dict[str, Any]:
         raise StoreError(f"{path} cannot be read: {error}") from error
     found = value.get("schema") if isinstance(value, dict) else None
     if found != schema:
-        raise StoreError(f"{path} has schema {found!r}, this imgret reads {schema!r}. "
-                         "Extract again into a new store, or use the imgret that wrote it")  # fmt: skip
+        raise StoreError(
+            f"{path} has schema {found!r}, this imgret reads {schema!r}. "
+            "Extract again into a new store, or use the imgret that wrote it"
+        )
     return value

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
-    "EvalJob": "imgret.workflows.evaluate",
+    "EvalJob": "imgret.workflows.evaluating",
     "QueryOptions": "imgret.workflows.queries",
-    "build_index": "imgret.workflows.build",
-    "evaluate": "imgret.workflows.evaluate",
-    "extract": "imgret.workflows.build",
-    "inspect": "imgret.workflows.inspect",
-    "search": "imgret.workflows.search",
+    "build_index": "imgret.workflows.building",
+    "evaluate": "imgret.workflows.evaluating",
+    "extract": "imgret.workflows.building",
+    "inspect": "imgret.workflows.inspecting",
+    "search": "imgret.workflows.searching",
 }
-__all__ = ["EvalJob", "QueryOptions", "build_index", "evaluate", "extract", "inspect", "search"]  # noqa: F822
+__all__ = ["EvalJob", "QueryOptions", "build_index", "evaluate", "extract", "inspect", "search"]
 
 
 def __getattr__(name: str) -> Any:

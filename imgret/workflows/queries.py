@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgret.errors import StoreError
+from imgret.extraction.job import Say
 
 if TYPE_CHECKING:
     import numpy as np
 
     from imgret.images.files import ImageFile
-
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def describe_queries(
 
     loaded = load_for_recipe(
         recipe, origin, say, device=options.device, weights=options.weights, offline=options.offline, where=where
-    )  # fmt: skip
+    )
     stream = describe_stream(
         images,
         decode_rule(recipe, crop=crop),

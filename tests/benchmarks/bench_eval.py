@@ -33,9 +33,7 @@ def made_up(n_queries: int, n_listed: int, rng: np.random.Generator) -> GroundTr
             ("medium", [easy, hard], [junk]),
             ("hard", [hard], [junk, easy]),
         ):
-            judged[subset].append(
-                Judgement(np.sort(np.concatenate(positives)), np.sort(np.concatenate(ignored)))
-            )
+            judged[subset].append(Judgement(np.sort(np.concatenate(positives)), np.sort(np.concatenate(ignored))))
     return GroundTruth(
         database=[f"listed_{i:06d}" for i in range(n_listed)],
         queries=[Query(f"query_{i:03d}") for i in range(n_queries)],

@@ -85,9 +85,15 @@ def main() -> None:
             start = time.perf_counter()
             report = workflows.extract(
                 ExtractJob(
-                    images=(str(folder),), output=Path(place) / f"store-{turn}", model="gem", precision=precision,
-                    backbone=arguments.backbone, weights="none", image_size=SIZE, compile=arguments.compile,
-                )  # fmt: skip
+                    images=(str(folder),),
+                    output=Path(place) / f"store-{turn}",
+                    model="gem",
+                    precision=precision,
+                    backbone=arguments.backbone,
+                    weights="none",
+                    image_size=SIZE,
+                    compile=arguments.compile,
+                )
             )
             wall.append((time.perf_counter() - start) / len(paths))
             ours.append(report.seconds / len(paths))
@@ -96,8 +102,12 @@ def main() -> None:
         start = time.perf_counter()
         decoded = [decode(image, rule) for image in listed[:12]]
         decode_time = (time.perf_counter() - start) / 12
-        describer = Describer(load_model("gem", backbone=arguments.backbone, weights="none").model,
-                              torch.device("cpu"), precision, compile=arguments.compile)  # fmt: skip
+        describer = Describer(
+            load_model("gem", backbone=arguments.backbone, weights="none").model,
+            torch.device("cpu"),
+            precision,
+            compile=arguments.compile,
+        )
         batch = np.stack([image.pixels for image in decoded[:8]])
         describer(batch)
         start = time.perf_counter()
@@ -110,12 +120,16 @@ def main() -> None:
 
     ideal = decode_time / cores + model_time
     per_loop, per_ours = float(np.median(loop)), float(np.median(ours))
-    print(f"{platform.processor() or platform.machine()}, {cores} cores, torch {torch.__version__}, {precision}, "
-          f"{arguments.megapixels:g} megapixels, {arguments.backbone}, {SIZE} px")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {cores} cores, torch {torch.__version__}, {precision}, "
+        f"{arguments.megapixels:g} megapixels, {arguments.backbone}, {SIZE} px"
+    )
     print(f"peers' loop         {1000 * per_loop:7.1f} ms/photo")
     print(f"imgret              {1000 * per_ours:7.1f} ms/photo ({1000 * float(np.median(wall)):.1f} with start-up)")
     print(f"ratio               {per_loop / per_ours:7.2f}")
-    print(f"ideal               {1000 * ideal:7.1f} ms/photo = {1000 * decode_time:.1f} decode / {cores} + {1000 * model_time:.1f} model")
+    print(
+        f"ideal               {1000 * ideal:7.1f} ms/photo = {1000 * decode_time:.1f} / {cores} + {1000 * model_time:.1f}"
+    )
     print(f"share of the ideal  {ideal / per_ours:7.2f}")
     print(f"cosine to the loop  {cosines.min():.5f} lowest, {cosines.mean():.5f} mean")
 

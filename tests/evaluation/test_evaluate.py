@@ -77,9 +77,7 @@ def test_a_query_without_positives_is_left_out_and_listed():
 def test_without_any_positive_everything_is_null_and_nothing_is_nan():
     document = evaluate(truth({"junk": [0]}), [ranked(IDENTITY)]).to_json({})
     assert all(
-        value is None
-        for name, value in document["subsets"]["easy"].items()
-        if name not in ("queries", "skipped")
+        value is None for name, value in document["subsets"]["easy"].items() if name not in ("queries", "skipped")
     )
     json.dumps(document, allow_nan=False)
 
@@ -210,12 +208,8 @@ def test_blocks_of_different_databases_are_a_bug_of_the_caller():
 
 def test_labels_use_the_finite_sum_and_plain_precision():
     # a: query a0 finds a1 at rank 1 and a2 at rank 2 once itself is out -> finite (1/2 + 2/3)/2
-    gnd = labels.read(
-        "labels.csv", b"path,label,split\na0,a,both\na1,a,database\na2,a,database\nb,b,database\n"
-    )
-    scores = evaluate(
-        gnd, [ranked([0, 3, 1, 2], queries=["a0"], database=IdTable.of(["a0", "a1", "a2", "b"]))]
-    )
+    gnd = labels.read("labels.csv", b"path,label,split\na0,a,both\na1,a,database\na2,a,database\nb,b,database\n")
+    scores = evaluate(gnd, [ranked([0, 3, 1, 2], queries=["a0"], database=IdTable.of(["a0", "a1", "a2", "b"]))])
     result = scores.subsets["all"]
     assert result["map"] == result["map_finite"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert result["map_trapezoid"] == pytest.approx(((0 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
@@ -262,9 +256,7 @@ def test_another_junk_image_anywhere_changes_nothing(case, place):
     before = evaluate(truth(entry), [ranked(order)])
     entry = {**entry, "junk": [*entry["junk"], 12]}
     images = [*IMAGES, "junk.jpg"]
-    after = evaluate(
-        truth(entry, imlist=images), [ranked([*order[:place], 12, *order[place:]], database=images)]
-    )
+    after = evaluate(truth(entry, imlist=images), [ranked([*order[:place], 12, *order[place:]], database=images)])
     assert after.subsets == before.subsets
 
 
@@ -294,6 +286,4 @@ def test_positives_first_score_one(case):
     order = sorted(IDENTITY, key=lambda image: image not in entry["easy"] + entry["hard"])
     medium = evaluate(truth(entry), [ranked(order)]).subsets["medium"]
     if entry["easy"] or entry["hard"]:
-        assert all(
-            value == pytest.approx(1) for name, value in medium.items() if name not in ("queries", "skipped")
-        )
+        assert all(value == pytest.approx(1) for name, value in medium.items() if name not in ("queries", "skipped"))

@@ -67,9 +67,7 @@ def test_recall_is_whether_there_is_a_hit():
     assert metrics.recall_at_k([], 1000) == 0
 
 
-@pytest.mark.parametrize(
-    "measure", [metrics.precision_at_k, metrics.precision_at_k_revisitop, metrics.recall_at_k]
-)
+@pytest.mark.parametrize("measure", [metrics.precision_at_k, metrics.precision_at_k_revisitop, metrics.recall_at_k])
 def test_k_below_one_is_a_bug_of_the_caller(measure):
     with pytest.raises(ValueError, match="at least 1"):
         measure([0], 0)

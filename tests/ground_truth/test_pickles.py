@@ -207,10 +207,15 @@ def python2_array(numbers):
     raw = struct.pack(f"<{len(numbers)}q", *numbers)
     return (
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
-        + b"(K\x01(K" + bytes([len(numbers)]) + b"tcnumpy\ndtype\n(U\x02i8K\x00K\x01tR"
+        + b"(K\x01(K"
+        + bytes([len(numbers)])
+        + b"tcnumpy\ndtype\n(U\x02i8K\x00K\x01tR"
         + b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
-        + b"U" + bytes([len(raw)]) + raw + b"tb"
-    )  # fmt: skip
+        + b"U"
+        + bytes([len(raw)])
+        + raw
+        + b"tb"
+    )
 
 
 def test_pickles_of_python_2_are_read(tmp_path):

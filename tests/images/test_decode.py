@@ -21,13 +21,13 @@ def image_file(path: Path, box=None) -> ImageFile:
     return ImageFile(path.name, str(path), str(path.parent), size, 0, box)
 
 
-def pixels(path: Path, rule: DecodeRule = DecodeRule(512), box=None) -> np.ndarray:  # noqa: B008
+def pixels(path: Path, rule: DecodeRule = DecodeRule(512), box=None) -> np.ndarray:
     found = decode(image_file(path, box), rule)
     assert isinstance(found, Decoded), found
     return found.pixels
 
 
-def reason(path: Path, rule: DecodeRule = DecodeRule(512), box=None) -> str:  # noqa: B008
+def reason(path: Path, rule: DecodeRule = DecodeRule(512), box=None) -> str:
     found = decode(image_file(path, box), rule)
     assert isinstance(found, Undecodable)
     assert found.message
@@ -239,7 +239,9 @@ def test_too_large_is_told_from_the_header_alone(tmp_path):
 
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     path = tmp_path / "bomb.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
     found = decode(image_file(path), DecodeRule(64))
     assert found.reason == "too_large"
     assert "--max-megapixels" in found.message
@@ -258,7 +260,9 @@ def test_max_pixels_may_be_raised_above_what_pillow_allows(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize(
+    "format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"]
+)
 def test_no_damage_ever_raises(tmp_path, format):
     buffer = io.BytesIO()
     corners().save(buffer, format)

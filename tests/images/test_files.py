@@ -129,7 +129,11 @@ def test_a_tar_is_read_in_place_by_offset(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     textured(1).save(buffer, "PNG")
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        for name, data in (("0001.png", buffer.getvalue()), ("0001.cls", b"3"), ("./sub/2.png", buffer.getvalue())):
+        for name, data in (
+            ("0001.png", buffer.getvalue()),
+            ("0001.cls", b"3"),
+            ("./sub/2.png", buffer.getvalue()),
+        ):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))

@@ -11,6 +11,7 @@ from imgret.indexes.build import build
 from imgret.indexes.files import INDEX_FILE, Index
 from imgret.indexes.kinds import INDEX_KINDS
 from imgret.indexes.search import search
+from imgret.indexes.structure import Structure
 from imgret.store.lock import WriterLock
 from imgret.store.store import Store
 from tests.indexes.conftest import RECIPE, add_shard, clustered, names, save, self_queries, write_store
@@ -71,9 +72,7 @@ def test_nothing_new_touches_nothing(tmp_path, store):
     report = build([store], output, kind="ivf")
     assert not report.changed
     assert report.count == report.kept == 1200
-    assert before == {
-        path.name: path.stat().st_mtime_ns for path in output.iterdir() if path.suffix != ".lock"
-    }
+    assert before == {path.name: path.stat().st_mtime_ns for path in output.iterdir() if path.suffix != ".lock"}
 
 
 def test_a_replaced_image_is_found_by_its_new_descriptor_only(tmp_path, store):
@@ -168,9 +167,7 @@ def test_the_same_seed_gives_the_same_index(tmp_path, store, kind):
 
 def test_faiss_prints_nothing(tmp_path, capfd):
     store = write_store(tmp_path / "s", [(names(300), clustered(300))])
-    for number, factory in enumerate(
-        ["IVF64,PQ8np", "OPQ8,IVF4,PQ8np", "PCA8,IVF16,Flat", "PQ4np", "HNSW8,PQ8np"]
-    ):
+    for number, factory in enumerate(["IVF64,PQ8np", "OPQ8,IVF4,PQ8np", "PCA8,IVF16,Flat", "PQ4np", "HNSW8,PQ8np"]):
         build([store], tmp_path / str(number), factory=factory)
     assert capfd.readouterr() == ("", "")
 
@@ -195,11 +192,13 @@ def test_a_factory_that_cannot_work_is_refused_in_one_line(tmp_path, factory, me
         assert not list((tmp_path / "index").glob("*-1.*"))
 
 
-def test_a_kind_that_cannot_leave_rows_out_is_made_anew(tmp_path, store):
-    build([store], tmp_path / "index", factory="LSH")
+def test_a_kind_that_cannot_leave_rows_out_is_made_anew(tmp_path, store, monkeypatch):
+    build([store], tmp_path / "index", factory="SQ8")
+    assert Index.open(tmp_path / "index").structure.can_leave_out()
+    monkeypatch.setattr(Structure, "can_leave_out", lambda self: False)
     store.shards[0].dropped = [1]
-    report = build([store], tmp_path / "index", factory="LSH")
-    assert report.rebuilt_because == "FAISS cannot leave rows out of a LSH index"
+    report = build([store], tmp_path / "index", factory="SQ8")
+    assert report.rebuilt_because == "FAISS cannot leave rows out of a SQ8 index"
 
 
 def test_mixed_recipes_are_refused_naming_both_stores_and_what_differs(tmp_path):

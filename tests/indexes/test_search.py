@@ -107,9 +107,7 @@ def test_exact_ranks_the_whole_database_the_same_from_index_and_store(big, opene
     assert ranking.rows.shape == (7, 3000)
     assert ranking.rows.dtype == np.int32
     np.testing.assert_array_equal(ranking.rows, by_store[0].rows)
-    np.testing.assert_allclose(
-        ranking.scores[0], np.sort(self_queries(big())[0] @ queries[0])[::-1], atol=1e-5
-    )
+    np.testing.assert_allclose(ranking.scores[0], np.sort(self_queries(big())[0] @ queries[0])[::-1], atol=1e-5)
 
 
 def test_exact_orders_copies_by_id_and_cuts_without_changing_the_order(tmp_path):

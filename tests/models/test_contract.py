@@ -106,9 +106,7 @@ def test_pixels_are_normalised_inside(name):
 
 
 @every_model
-@pytest.mark.parametrize(
-    "wrong", [torch.zeros(3, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64).byte()]
-)
+@pytest.mark.parametrize("wrong", [torch.zeros(3, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64).byte()])
 def test_what_is_no_rgb_batch_is_a_callers_mistake(name, wrong):
     with pytest.raises(ValueError, match=r"floats \[B, 3, H, W\]"):
         tiny(name)(wrong)

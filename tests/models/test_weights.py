@@ -125,9 +125,7 @@ def test_the_real_client_against_a_local_hub(tmp_path, there):
         "HF_HUB_OFFLINE": "0",
         "NO_PROXY": "127.0.0.1",
     }
-    run = partial(
-        subprocess.run, [sys.executable, "-c", code], env=environment, capture_output=True, text=True
-    )
+    run = partial(subprocess.run, [sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     try:
         first = run(timeout=120)
     finally:

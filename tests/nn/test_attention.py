@@ -82,9 +82,7 @@ def slow(which, module, x):
         return torch.tensor(weights, dtype=torch.float64).view(c, 1, 1)
     if which == "local spatial":
         reduced = convolve(module.reduce, x)
-        return convolve(
-            module.score, torch.cat([reduced] + [convolve(conv, reduced) for conv in module.pyramid])
-        )
+        return convolve(module.score, torch.cat([reduced] + [convolve(conv, reduced) for conv in module.pyramid]))
     if which == "global channel":
         keys = [[sigmoid(v)] for v in along_channels(module.key, x)]
         queries = [[sigmoid(v)] for v in along_channels(module.query, x)]

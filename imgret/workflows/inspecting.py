@@ -18,8 +18,11 @@ class Inspection:
     problems: list[str] = field(default_factory=list)
 
 
-def inspect(path: Path) -> Inspection:
-    """Look at a store, shard, index or weights file, every byte of it. InputError for anything else."""
+def inspect(path: Path, *, every_file: bool = False) -> Inspection:
+    """Look at a store, shard, index or weights file, every byte of it. InputError for anything else.
+
+    `every_file` adds a line for every shard of a store.
+    """
     from imgret.indexes.files import Index
     from imgret.store.store import Store
 
@@ -27,7 +30,7 @@ def inspect(path: Path) -> Inspection:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if Store.exists(path):
-        return _store(path)
+        return _store(path, every_file)
     if path.is_dir() and Index.exists(path):
         return _index(path)
     if path.suffix == ".h5":
@@ -37,7 +40,7 @@ def inspect(path: Path) -> Inspection:
     raise InputError(f"{path} is neither a store, a shard (.h5), an index nor a weights file (.safetensors)")
 
 
-def _store(path: Path) -> Inspection:
+def _store(path: Path, every_file: bool) -> Inspection:
     from imgret.store import failures
     from imgret.store.store import FAILURES_FILE, Store
 
@@ -58,6 +61,8 @@ def _store(path: Path) -> Inspection:
         },
     )
     for number, entry in enumerate(store.shards):
+        if every_file:
+            found.facts[entry.file] = f"{entry.live_count:,} of {entry.count:,} rows, sha256 {entry.sha256}"
         try:
             store.verify(number)
             store.read_shard(number)

@@ -6,17 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgret.extraction.job import Say, quiet
+
 if TYPE_CHECKING:
     from imgret.extraction.extract import ExtractReport, Progress
     from imgret.extraction.job import ExtractJob
     from imgret.indexes.build import IndexReport
 
 
-def _quiet(text: str) -> None:
-    """Say nothing."""
-
-
-def extract(job: ExtractJob, *, progress: Progress | None = None, say: Callable[[str], object] = _quiet) -> ExtractReport:
+def extract(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) -> ExtractReport:
     """Bring a store up to date with the images of a job."""
     from imgret.extraction.extract import run
 
@@ -33,7 +31,7 @@ def build_index(
     target_recall: float = 0.95,
     seed: int = 0,
     add_only: bool = False,
-    progress: Callable[[str, int, int], object] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexReport:
     """Build or update a FAISS index over one or more stores."""
     from imgret.indexes.build import build

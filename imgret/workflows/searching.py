@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgret.errors import InputError
+from imgret.extraction.job import Say, quiet
 from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
 
 if TYPE_CHECKING:
     from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
-
-Say = Callable[[str], object]
-
-
-def _quiet(text: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ def search(
     min_score: float | None = None,
     images: Path | None = None,
     options: QueryOptions | None = None,
-    say: Say = _quiet,
+    say: Say = quiet,
 ) -> list[Answer]:
     """Search an index with images (files, folders) or a STORE of query descriptors; best first.
 
@@ -114,7 +109,7 @@ def _queries(
     if not stores:
         crop = "full" if box else "own"
         return describe_queries(
-            _query_images(given, box), crop, index.recipe, index.about["origin"], index.path, options, say
+            _query_images(given, box), crop, index.recipe, index.weights_origin, index.path, options, say
         )
     if len(given) > 1 or box is not None:
         raise InputError("give one store of query descriptors, or images; --box goes with one image")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgret.errors import GroundTruthError, InputError
+from imgret.extraction.job import Say, quiet
 from imgret.ids import escape, from_bytes
 from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
 
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
-
-Say = Callable[[str], object]
-
-
-def _quiet(text: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +44,10 @@ class EvalJob:
     query_crop: str = "gt"
     depth: int | None = None
     allow_missing: bool = False
-    options: QueryOptions = QueryOptions()
+    options: QueryOptions = field(default_factory=QueryOptions)
 
 
-def evaluate(job: EvalJob, *, say: Say = _quiet) -> tuple[Scores, dict[str, Any]]:
+def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]:
     """Score a search: (scores, protocol), the protocol for the card and the JSON document."""
     from imgret import ground_truth, ranking
     from imgret.evaluation.evaluate import evaluate as judge
@@ -62,15 +57,13 @@ def evaluate(job: EvalJob, *, say: Say = _quiet) -> tuple[Scores, dict[str, Any]
     truth = ground_truth.load(job.ground_truth, job.format)
     if job.ranking is not None:
         ready = ranking.load(job.ranking)
-        scores = judge(
-            truth, [ready], allow_missing=job.allow_missing, depth=job.depth, whole_database=False
-        )
+        scores = judge(truth, [ready], allow_missing=job.allow_missing, depth=job.depth, whole_database=False)
         return scores, {"query_crop": "unknown", "index_recall": None, "ranking": str(job.ranking)}
     searched = _Searched.open(job)
     queries, crop = _queries(job, truth, searched, say)
     rankings = _rankings(job, searched, queries)
     scores = judge(truth, rankings, allow_missing=job.allow_missing, depth=job.depth)
-    return scores, {**_recipe_card(searched.recipe), **_search_card(job, searched), "query_crop": crop}
+    return scores, {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class _Searched:
             from imgret.indexes.files import Index
 
             index = Index.open(job.index)
-            return cls(index, job.index, index.recipe, index.fingerprint, index.about["origin"], index)
+            return cls(index, job.index, index.recipe, index.fingerprint, index.weights_origin, index)
         from imgret.store.store import Store
 
         assert job.store is not None
@@ -149,8 +142,10 @@ def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) ->
     found = describe_queries(images, "full", searched.recipe, searched.origin, searched.path, job.options, say)
     if found.errors and not job.allow_missing:
         name, why = next(iter(found.errors.items()))
-        raise GroundTruthError(f"{len(found.errors)} queries cannot be read; the first: {escape(name)}: {why}. "
-                               "Count them as never found with --allow-missing")  # fmt: skip
+        raise GroundTruthError(
+            f"{len(found.errors)} queries cannot be read; the first: {escape(name)}: {why}. "
+            "Count them as never found with --allow-missing"
+        )
     return found, crop
 
 
@@ -165,8 +160,10 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: _Searched, boxe
             found.update((name, row) for name, row in zip(ids, descriptors, strict=True) if name in wanted)
     if not found:
         why = "its queries are cropped" if boxed else "its queries are not among the images searched"
-        raise GroundTruthError(f"{job.ground_truth}: {why}, so they must be extracted: say what their names are "
-                               "relative to with --images DIR, or give ready descriptors with --queries STORE")  # fmt: skip
+        raise GroundTruthError(
+            f"{job.ground_truth}: {why}, so they must be extracted: say what their names are "
+            "relative to with --images DIR, or give ready descriptors with --queries STORE"
+        )
     names = [query.name for query in truth.queries if query.name in found]
     return Queries(names, [None] * len(names), np.stack([found[name] for name in names]))
 
@@ -186,8 +183,10 @@ def _query_images(job: EvalJob, queries: Any, folder: Path) -> list[ImageFile]:
                 named[number] = replace(there[row], id=queries[number].name)
         lost = [image.id for image in named if image.missing]
         if lost and not job.allow_missing:
-            raise GroundTruthError(f"{len(lost)} of {len(named)} query images are not in {folder}: "
-                                   f"{', '.join(lost[:3])}. Name the right folder with --images DIR")  # fmt: skip
+            raise GroundTruthError(
+                f"{len(lost)} of {len(named)} query images are not in {folder}: "
+                f"{', '.join(lost[:3])}. Name the right folder with --images DIR"
+            )
     if job.query_crop == "none":
         return named
     return [

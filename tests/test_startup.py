@@ -1,0 +1,62 @@
+"""Help and name checks stay light: a list of modules gives the same verdict on any machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "torch", "torchvision", "timm", "faiss", "h5py", "PIL", "jinja2", "safetensors")
+
+_RUN = """
+import sys
+sys.argv = ["imgret", *{arguments!r}]
+try:
+    from imgret.cli.app import main
+    main()
+except SystemExit:
+    pass
+print("LOADED", *[name for name in {heavy!r} if name in sys.modules])
+"""
+
+
+def loaded(*arguments: str) -> tuple[list[str], str]:
+    code = _RUN.format(arguments=list(arguments), heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout.rsplit("LOADED", 1)[1].split(), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["", "extract", "index", "search", "eval", "models", "info", "demo"])
+def test_help_loads_nothing_heavy_and_gives_an_example(command):
+    modules, text = loaded(*([command] if command else []), "--help")
+    assert modules == []
+    assert "Example:" in text
+
+
+def test_an_unknown_model_is_named_before_anything_heavy_loads(tmp_path):
+    modules, text = loaded("extract", str(tmp_path), "-o", str(tmp_path / "s"), "--model", "glm")
+    assert modules == []
+    assert "did you mean glam?" in text
+
+
+def test_an_unknown_index_kind_is_named_before_anything_heavy_loads(tmp_path):
+    modules, text = loaded("index", str(tmp_path), "-o", str(tmp_path / "i"), "--kind", "falt")
+    assert modules == []
+    assert "did you mean flat?" in text
+
+
+def test_importing_the_package_and_its_version_cost_nothing():
+    code = f"import sys, imgret; imgret.__version__; print(*[n for n in {HEAVY!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+def test_searching_with_stored_descriptors_loads_no_torch(job, tmp_path):
+    from imgret import workflows
+
+    workflows.extract(job)
+    workflows.build_index([job.output], tmp_path / "index")
+    modules, text = loaded("search", str(tmp_path / "index"), str(job.output), "-k", "1", "--format", "jsonl")
+    assert '"rank": 1' in text
+    assert "torch" not in modules
