@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgret"
-EVERYWHERE = {"errors", "tables", "atomic", "ids", "__init__"}
+EVERYWHERE = {"errors", "tables", "atomic", "ids", "__init__", "__version__"}
 NOUNS = {"store", "ranking"}
 
 # part: (parts of imgret it may import, third-party packages it may import)

@@ -64,19 +64,16 @@ class Describer:
         self._dtype = PRECISIONS[precision]
         self._scales = tuple(scales)
         self._power = model.scale_power
-        self.batch_size = 8 if device.type == "cpu" else 64
-        # channels-last suits the low-precision kernels; in float32 it slows a processor at 512 px
-        self._layout = torch.contiguous_format if precision == "fp32" and device.type == "cpu" else torch.channels_last
-        model = model.eval().requires_grad_(False).to(device)
-        if self._layout is torch.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+        # a processor is quickest with what its caches hold: 4 photos of 512 px (docs/benchmarks.md)
+        self.batch_size = 4 if device.type == "cpu" else 64
+        model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
         self._model = torch.compile(model, dynamic=True) if compile else model
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[B, H, W, 3] uint8 RGB -> [B, D] float32 unit rows."""
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device, non_blocking=True)
-            images = batch.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=self._layout)
+            images = batch.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
             return multiscale(self._describe, images, self._scales, self._power).cpu().numpy()
 
     def _describe(self, images: Tensor) -> Tensor:

@@ -98,4 +98,4 @@ def _prepare_worker() -> None:
     """Ctrl-C is the main process's affair, and the model goes before decoding ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
-        os.nice(10)
+        os.nice(19)

@@ -6,8 +6,9 @@ lists and candidates that were tuned for the index, each further level at 8 time
 everything. A level serves the best half of what it looked at (of a graph or a lossy kind the best
 quarter), since the rest may well be beaten by rows it did not look at; a ranking that needs more goes
 on with the next level, adding what is not in it yet and does not come before its end. Thus the first k1
-places of a longer ranking are the ranking of k1 places, on every kind. A row that a shallow level missed, and that would have stood before the end of
-what it served, is missed for good: complete rankings are the work of `exact`.
+places of a longer ranking are the ranking of k1 places, on every kind. A row that a shallow level
+missed, and that would have stood before the end of what it served, is missed for good: complete
+rankings are the work of `exact`.
 """
 
 from __future__ import annotations

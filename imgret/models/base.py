@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imgret.nn.backbones import Trunk
+from imgret.nn.folding import fold_batch_norm
+
 MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
 
 
@@ -43,6 +46,14 @@ class DescriptorModel(nn.Module):
         1 unless no entry of a descriptor can be negative: GeM with no layer behind it returns its p.
         """
         return 1.0
+
+    @final
+    def folded(self) -> DescriptorModel:
+        """This model with its trunk's batch norms folded, for describing only; on the CPU, in place."""
+        for name, part in self.named_children():
+            if isinstance(part, Trunk):
+                setattr(self, name, fold_batch_norm(part))
+        return self
 
     @final  # type: ignore[misc]  # torch declares an attribute, not a method
     def forward(self, images: Tensor) -> Tensor:
