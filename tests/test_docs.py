@@ -43,3 +43,11 @@ def test_every_command_is_in_the_readme_or_the_tutorial():
     text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     for command in re.findall(r"^## (imgret \w+)$", reference(), re.MULTILINE):
         assert command in text
+
+
+def test_ci_installs_and_tests_as_the_readme_says():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "pip install -e '.[dev]' && pytest" in readme
+    assert "pip install --quiet --disable-pip-version-check -e '.[dev]'" in script
+    assert script.splitlines()[-1] == "pytest"

@@ -53,6 +53,20 @@ def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
     for key, value in asked.items():
         if value is not None and value != recipe[key]:
             raise _differs(job.output, key, recipe[key], value)
+    _check_weights(job, recipe["weights"])
+
+
+def _check_weights(job: ExtractJob, ours: Mapping[str, Any]) -> None:
+    """Refuse weights of another kind by name; whether a file is the very same is seen when it is loaded."""
+    if job.weights is None:
+        return
+    kind = {"none": "none", "auto": "timm"}.get(job.weights, "file")
+    if kind == "timm" and job.model is not None and job.model.endswith(".safetensors"):
+        kind = "file"
+    if kind != ours["source"]:
+        raise _differs(job.output, "weights", ours["source"], job.weights)
+    if kind == "none" and job.seed != ours["seed"]:
+        raise _differs(job.output, "weights", f"none, seed {ours['seed']}", f"none, seed {job.seed}")
 
 
 def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -136,9 +136,7 @@ def main() -> None:
     print(f"peers' loop         {1000 * per_loop:7.1f} ms/photo")
     print(f"imgret              {1000 * per_ours:7.1f} ms/photo ({1000 * float(np.median(wall)):.1f} with start-up)")
     print(f"ratio               {per_loop / per_ours:7.2f}")
-    print(
-        f"ideal               {1000 * ideal:7.1f} ms = {1000 * decode_time:.1f} / {cores} + {1000 * model_time:.1f}"
-    )
+    print(f"ideal               {1000 * ideal:7.1f} ms = {1000 * decode_time:.1f} / {cores} + {1000 * model_time:.1f}")
     print(f"share of the ideal  {ideal / per_ours:7.2f}")
     print(f"cosine to the loop  {cosines.min():.5f} lowest, {cosines.mean():.5f} mean")
 

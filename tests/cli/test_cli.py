@@ -409,3 +409,60 @@ def test_half_precision_scores_are_true_cosines(place):
     for entry in found:
         for hit in entry["results"]:
             assert hit["score"] == pytest.approx(float(np.dot(rows[entry["query"]], rows[hit["id"]])), abs=1e-5)
+
+
+def test_a_weights_file_is_all_that_extract_and_search_need(place, mean_colour):
+    from imgret.models import load_model, save_weights
+
+    save_weights(load_model(mean_colour, weights="none").model, place / "mine.safetensors", {"made": "here"})
+    run("extract", "photos", "-o", "filed", "--model", "mine.safetensors", *FAST[2:])
+    run("index", "filed", "-o", "filed-index")
+    (answer,) = answers(run("search", "filed-index", "photos/a/2.png", "-k", "1", "--workers", "0"))
+    assert answer["results"][0]["id"] == "a/2.png"
+    assert "sound" in run("info", "mine.safetensors").stderr
+    (place / "mine.safetensors").rename(place / "moved.safetensors")
+    failed = run("search", "filed-index", "photos/a/2.png", "--workers", "0", code=1)
+    assert "--weights FILE" in failed.stderr
+    found = run(
+        "search", "filed-index", "photos/a/2.png", "-k", "1", "--weights", "moved.safetensors", "--workers", "0"
+    )
+    assert answers(found)[0]["results"][0]["id"] == "a/2.png"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_ends_with_130_and_keeps_what_is_written(tmp_path):
+    import signal
+    import time
+
+    for number in range(3):
+        save(tmp_path / "photos", f"{number}.png", number, (400, 300))
+    for number in range(600):
+        os.link(tmp_path / f"photos/{number % 3}.png", tmp_path / f"photos/copy-{number}.png")
+    command = [
+        "extract",
+        "photos",
+        "-o",
+        "store",
+        "--model",
+        "gem",
+        "--backbone",
+        "resnet10t",
+        "--weights",
+        "none",
+        "--image-size",
+        "400",
+        "--shard-size",
+        "5",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "imgret", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 60
+    while not (tmp_path / "store/shard-00001.h5").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, talk = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "interrupted" in talk
+    assert "Traceback" not in talk
+    assert "sound" in run("info", tmp_path / "store").stderr

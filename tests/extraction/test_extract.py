@@ -121,6 +121,9 @@ def test_options_left_out_are_taken_from_the_store(job, photos):
         {"decode": "exact"},
         {"model": "gem"},
         {"precision": "bf16"},
+        {"weights": "auto"},
+        {"seed": 7},
+        {"weights": "x.safetensors"},
     ],
 )
 def test_another_recipe_is_refused_in_words(job, change):
