@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from imgret.indexes.search import checked
 from imgret.ranking import Ranking
 from imgret.store.store import Store
 
-_MEMORY = 256_000_000  # bytes for the scores and rows of a block of queries
+_MEMORY = 1_000_000_000  # bytes for a block of queries
+_PER_PLACE = 12  # bytes: a score, and a row with its score in order
 
 
 def exact(
@@ -41,59 +43,96 @@ def _exact(
     if not count:
         yield Ranking(query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), [])
         return
-    ids, live = _ids(database)
-    same = _first_equal(database)
-    by_id = np.array(sorted(range(count), key=[ids.raw(int(row)) for row in live].__getitem__), np.int64)
-    step = min(1024, max(1, _MEMORY // (24 * count)))
+    known: _Known | None = None
+    places = min(count, depth or count)
+    step = max(1, _MEMORY // (_PER_PLACE * count))
     for start in range(0, len(queries), step):
         asked = queries[start : start + step]
         scores = np.empty((len(asked), count), np.float32)
-        end = 0
-        for block in _matrices(database):
-            scores[:, end : end + len(block)] = asked @ block.T
-            end += len(block)
-        scores = np.clip(scores, -1, 1, out=scores)
-        if same is not None:  # a matrix product may give equal rows other last bits
-            scores[:, same[0]] = scores[:, same[1]]
-        best = np.stack([_best(line, by_id, depth) for line in scores]) if count else np.zeros((len(asked), 0), int)
-        yield Ranking(
-            list(query_ids[start : start + step]),
-            live[best].astype(np.int32),
-            np.take_along_axis(scores, best, 1),
-            ids,
-        )
+        if known is None:
+            known = _first_pass(database, asked, scores)
+        else:
+            end = 0
+            for _, block in _blocks(database):
+                np.matmul(asked, block.T, out=scores[:, end : end + len(block)])
+                end += len(block)
+        np.clip(scores, -1, 1, out=scores)
+        scores[:, known.again] = scores[:, known.first]
+        rows = np.empty((len(asked), places), np.int32)
+        best = np.empty((len(asked), places), np.float32)
+        for number, line in enumerate(scores):
+            order = _best(line, known.id_rank, depth)
+            rows[number], best[number] = known.live[order], line[order]
+        yield Ranking(list(query_ids[start : start + step]), rows, best, known.ids)
 
 
-def _best(scores: np.ndarray, by_id: np.ndarray, depth: int | None) -> np.ndarray:
-    """Places of the best scores, best first, equal ones in the order of `by_id`."""
-    scores = scores[by_id]
-    if depth is None or depth >= len(scores):
-        return by_id[np.argsort(-scores, kind="stable")]
-    worst = np.partition(scores, len(scores) - depth)[len(scores) - depth]
-    near = np.flatnonzero(scores >= worst)
-    return by_id[near[np.argsort(-scores[near], kind="stable")][:depth]]
+@dataclass(frozen=True)
+class _Known:
+    """What one reading of the database tells.
+
+    ids      by row; `live` are the rows that are searched, in the order of their scores
+    id_rank  place of each of them among the sorted ids
+    again    of them, those that repeat an earlier one bit for bit, and `first` which: a matrix product may
+             give equal rows other last bits
+    """
+
+    ids: IdTable
+    live: np.ndarray
+    id_rank: np.ndarray
+    again: np.ndarray
+    first: np.ndarray
 
 
-def _ids(database: Index | Store) -> tuple[IdTable, np.ndarray]:
-    """Ids by row, and the rows that are live."""
-    if isinstance(database, Index):
-        return database.ids, database.live_rows
-    ids = IdTable.of(image_id for block in database.blocks() for image_id in block.ids)
-    return ids, np.arange(len(ids))
-
-
-def _matrices(database: Index | Store) -> Iterator[np.ndarray]:
-    if isinstance(database, Index):
-        yield from (matrix for _, matrix in database.blocks())
-    else:
-        yield from (block.descriptors for block in database.blocks(16384))
-
-
-def _first_equal(database: Index | Store) -> tuple[np.ndarray, np.ndarray] | None:
-    """Places of rows that repeat an earlier row bit for bit, and of the rows they repeat; None for none."""
-    hashes = np.fromiter(
-        (hash(row.tobytes()) for matrix in _matrices(database) for row in matrix), np.int64, database.count
-    )
+def _first_pass(database: Index | Store, queries: np.ndarray, scores: np.ndarray) -> _Known:
+    """Read everything once: fill `scores` [Q, N], and note ids and equal rows on the way."""
+    hashes = np.empty(scores.shape[1], np.uint64)
+    names: list[bytes] = []
+    end = 0
+    for ids, block in _blocks(database):
+        np.matmul(queries, block.T, out=scores[:, end : end + len(block)])
+        hashes[end : end + len(block)] = _hashes(block)
+        names += ids
+        end += len(block)
+    table, live = (database.ids, database.live_rows) if isinstance(database, Index) else (IdTable.of(names), None)
+    id_rank = np.empty(len(names), np.int32)
+    id_rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names), dtype=np.int32)
     _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(len(hashes)))
-    return (again, first[which[again]]) if len(again) else None
+    rows = np.arange(len(names)) if live is None else live
+    return _Known(table, rows.astype(np.int32), id_rank, again, first[which[again]])
+
+
+def _blocks(database: Index | Store) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Ids and unit descriptors of what is searched, some rows at a time."""
+    if isinstance(database, Index):
+        for rows, matrix in database.blocks():
+            yield [database.ids.raw(row) for row in rows.tolist()], matrix
+    else:
+        for block in database.blocks(16384):
+            yield block.ids, block.descriptors
+
+
+def _hashes(rows: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of the bits of each row: sums with random odd factors, modulo 2^64."""
+    factors = np.random.default_rng(0).integers(0, 1 << 63, rows.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
+    return np.einsum("nd,d->n", np.ascontiguousarray(rows, np.float32).view(np.uint32), factors)
+
+
+def _best(scores: np.ndarray, id_rank: np.ndarray, depth: int | None) -> np.ndarray:
+    """Places of the best scores, best first, equal ones in order of id."""
+    if depth is None or depth >= len(scores):
+        order = np.argsort(-scores)
+    else:
+        worst = np.partition(scores, len(scores) - depth)[len(scores) - depth]
+        near = np.flatnonzero(scores >= worst)
+        order = near[np.argsort(-scores[near])]
+    found = scores[order]
+    equal = found[1:] == found[:-1]
+    if equal.any():  # the quick sort leaves equals in any order: sort them, run by run, by id
+        tied = np.zeros(len(order), bool)
+        tied[1:] |= equal
+        tied[:-1] |= equal
+        places = np.flatnonzero(tied)
+        among = order[places]
+        order[places] = among[np.lexsort((id_rank[among], -found[places]))]
+    return order[:depth]

@@ -21,7 +21,10 @@ def main() -> None:
 
     from imgret import workflows
     from imgret.store import Store
-    from tests.benchmarks.bench_search import around, write_store
+    from tests.benchmarks.bench_search import RECIPE, around, write_store
+
+    RECIPE.update(dict.fromkeys(("backbone", "scales", "exif", "decode", "precision", "store_dtype"), "none"))
+    RECIPE["weights"] = {"source": "none", "sha256": ""}
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1_000_000)
@@ -60,7 +63,9 @@ def main() -> None:
         sorting = time.perf_counter() - start
     print(f"{arguments.queries} queries x {arguments.count:,} x {arguments.dim}")
     print(f"eval, everything     {whole:6.1f} s   peak memory {peak / 1e6:.2f} GB ({before / 1e6:.2f} GB before)")
-    print(f"reading and product  {product:6.1f} s   sorting alone {sorting:.1f} s   ratio {whole / (product + sorting):.2f}")
+    print(
+        f"reading and product  {product:6.1f} s   sorting alone {sorting:.1f} s   ratio {whole / (product + sorting):.2f}"
+    )
     print(f"medium mAP {scores.subsets['medium']['map']:.5f} (random lists: near 0)")
 
 

@@ -126,7 +126,7 @@ def test_exact_works_in_blocks_of_queries(big, monkeypatch):
 
     queries = clustered(10, 32, 5)
     whole = next(exact(big(), queries, names(10), 30))
-    monkeypatch.setattr(module, "_MEMORY", 24 * 3000 * 4)
+    monkeypatch.setattr(module, "_MEMORY", module._PER_PLACE * 3000 * 4)
     parts = list(exact(big(), queries, names(10), 30))
     assert [len(part.rows) for part in parts] == [4, 4, 2]
     assert [name for part in parts for name in part.queries] == names(10)
