@@ -15,7 +15,6 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-
 from typing import Any
 
 SIZE = 512
