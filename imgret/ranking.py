@@ -84,30 +84,34 @@ class Ranking:
 def load(path: Path) -> Ranking:
     """Read `imgret search --format jsonl` output: one line per query.
 
-    The database is the ids found in the file, in order of first appearance. A line with "error" is a
-    query without results. RankingError names the line of whatever is malformed.
+    The database is the ids found in the file, in order of first appearance. A line with "error" was never
+    answered and is left out. RankingError names the line of whatever is malformed.
     """
     lines: dict[str, list[tuple[int, float]]] = {}
     row_of: dict[str, int] = {}
-    with open(path, encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                entry = json.loads(text)
-                query = unescape(entry["query"])
-                found = [(unescape(hit["id"]), float(hit["score"])) for hit in entry.get("results", [])]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise RankingError(
-                    f"{path}, line {number}: not a line of `imgret search --format jsonl` ({error})"
-                ) from error
-            if query in lines:
-                raise RankingError(f"{path}, line {number}: query {escape(query)} stands in it twice")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RankingError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            query = unescape(entry["query"])
+            found = [(unescape(hit["id"]), float(hit["score"])) for hit in entry.get("results", [])]
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise RankingError(
+                f"{path}, line {number}: not a line of `imgret search --format jsonl` ({error!r:.200})"
+            ) from error
+        if query in lines:
+            raise RankingError(f"{path}, line {number}: query {escape(query)} stands in it twice")
+        if "error" not in entry:
             lines[query] = [(row_of.setdefault(name, len(row_of)), score) for name, score in found]
     depth = max(map(len, lines.values()), default=0)
     rows = np.full((len(lines), depth), -1, np.int32)
     scores = np.full((len(lines), depth), -np.inf, np.float32)
-    for i, line in enumerate(lines.values()):
-        for j, (row, score) in enumerate(line):
+    for i, hits in enumerate(lines.values()):
+        for j, (row, score) in enumerate(hits):
             rows[i, j], scores[i, j] = row, score
     return Ranking(list(lines), rows, scores, IdTable.of(row_of)).check()

@@ -47,10 +47,12 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    made = Table(
+        title=None if title is None else plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
     for column in columns:
         number = column in right
-        made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        made.add_column(plain(column), justify="right" if number else "left", overflow="fold", no_wrap=number)
     return made
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,14 +22,24 @@ def reports_errors(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except ImgretError as error:
             typer.echo(f"imgret: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            # whoever read our output has seen enough; what is left in the buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            where = f"{error.filename}: " if error.filename else "cannot write the output: "
+            typer.echo(f"imgret: {where}{error.strerror}", err=True)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("imgret: interrupted; what was written is kept, the same command goes on from there", err=True)
             raise typer.Exit(130) from None
-        finally:
-            sys.stdout.flush()
 
     return wrapped  # type: ignore[return-value]

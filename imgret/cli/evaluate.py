@@ -16,7 +16,7 @@ from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Work
 def _depth(text: str) -> int | None:
     if text == "all":
         return None
-    if text.isdigit() and int(text) > 0:
+    if text.isdecimal() and int(text) > 0:
         return int(text)
     raise typer.BadParameter(f"{text!r} is neither all nor a number of places")
 
@@ -55,12 +55,19 @@ def eval_(
 
     Example: imgret eval gnd_roxford5k.pkl --index index --images roxford5k/jpg
     """
+    from imgret.errors import InputError
     from imgret.ground_truth import FORMATS
     from imgret.tables import look_up
 
     if format != "auto":
         look_up(FORMATS, "ground-truth format", format)
     parse_choice(("gt", "none"), query_crop)
+    if ranking is not None and (images or queries or query_crop != "gt"):
+        raise typer.BadParameter("--ranking brings its own answers; leave out --images, --queries and --query-crop")
+    if images is not None and queries is not None:
+        raise typer.BadParameter("queries come from --images or from --queries, not from both")
+    if per_query is not None and (per_query.is_dir() or not per_query.absolute().parent.is_dir()):
+        raise InputError(f"--per-query {per_query} cannot be written: name a file in a folder that exists")
     places = _depth(depth)
 
     from imgret import workflows

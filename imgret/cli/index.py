@@ -11,7 +11,7 @@ from typer import Argument, Option
 from imgret.cli.errors import reports_errors
 from imgret.cli.options import Quiet, Verbose
 
-_KIND = "auto, flat, hnsw, ivf or ivfpq; auto chooses by count, dimension and memory, and says why."
+_KIND = "auto, flat, hnsw, ivf or ivfpq; auto keeps a kind asked for before, else chooses and says why."
 
 
 @reports_errors
@@ -24,8 +24,10 @@ def index(
         str | None,
         Option(help="Memory the index may take, such as 4GB.", show_default="half of this machine's"),
     ] = None,
-    target_recall: Annotated[float, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.")] = 0.95,
-    seed: Annotated[int, Option(help="Seed of samples and clustering.")] = 0,
+    target_recall: Annotated[
+        float | None, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.", show_default="0.95")
+    ] = None,
+    seed: Annotated[int | None, Option(help="Seed of samples and clustering.", show_default="0")] = None,
     add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Workers, parse_box, parse_choice
+from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Workers, existing, parse_box, parse_choice
 
 FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
 
@@ -49,8 +49,12 @@ def search(
     region = parse_box(box)
     form = parse_choice(FORMATS, format) or ("table" if sys.stdout.isatty() else "jsonl")
 
+    if images is not None:
+        existing(images, "--images")
+
     from imgret import workflows
     from imgret.cli import answers, console
+    from imgret.ids import escape
 
     say = console.speaker(quiet)
     found = workflows.search(
@@ -73,6 +77,6 @@ def search(
         say(f"{kept} results for {len(found)} queries, {form} on stdout")
     failed = [answer for answer in found if answer.error is not None]
     for answer in failed:
-        console.complain(f"{answer.query}: {answer.error}")
+        console.complain(f"{escape(answer.query)}: {answer.error}")
     if failed:
         raise typer.Exit(1)

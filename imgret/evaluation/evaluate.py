@@ -36,7 +36,8 @@ def evaluate(
 ) -> Scores:
     """Score rankings that arrive in blocks of queries, all of one database; a block is let go once scored.
 
-    depth           only the first `depth` places are looked at; None takes all there are
+    depth           only the first `depth` places are looked at, the query's own image not counted where it is
+                    ignored (so bring one place more); None takes all there are
     whole_database  `ranking.database` is all that was searched. False for a ranking read from a file, which
                     knows only the images that were found: then no image counts as missing from the index
     allow_missing   go on when the index lacks images of the ground truth, or no ranking answers a query
@@ -51,7 +52,7 @@ def evaluate(
     blocks = iter(rankings)
     first = next(blocks, None)
     if first is None:
-        raise GroundTruthError("there is no ranking to score")
+        raise GroundTruthError("there is no ranking to score: no query was answered")
     database = _Database(ground_truth, first.database)
     missing = database.missing if whole_database else []
     if missing and not allow_missing:
@@ -66,20 +67,20 @@ def evaluate(
     for block in chain([first], blocks):
         if block.database is not first.database and block.database != first.database:
             raise ValueError("all blocks of rankings must be of one database")
-        ranking = (block if depth is None else block.top(depth)).check()
-        deepest = max(deepest, ranking.depth)
+        ranking = (block if depth is None else block.top(depth + 1)).check()
+        deepest = max(deepest, ranking.depth if depth is None else min(ranking.depth, depth))
         own_rows = database.own_rows(ranking.queries)
         for query, rows, own in zip(ranking.queries, ranking.rows, own_rows, strict=True):
             number = queries.by_path.get(query)
             if number is not None:
                 if number in answers:
                     raise RankingError(f"query {escape(query)} is ranked twice")
-                answers[number] = database.judge(number, rows, own, size)
+                answers[number] = database.judge(number, rows, own, size, depth)
                 continue
             others.append(query)
             for number in queries.by_stem.get(stem(query), ()):
                 if number not in answers:
-                    guesses[number, query] = database.judge(number, rows, own, size)
+                    guesses[number, query] = database.judge(number, rows, own, size, depth)
 
     rest = [number for number in range(len(ground_truth.queries)) if number not in answers]
     positions = match([ground_truth.queries[number].name for number in rest], others).tolist()
@@ -163,6 +164,7 @@ class _Database:
         # table of bytes, which stays in the processor's cache, and never enter the table of places.
         self._matters = np.zeros(len(ids), bool)
         self._matters[self._rows[self._rows >= 0]] = True
+        self._listed = self._matters.copy()
         # Place of such a row in the ranking at hand, -1 between queries; one for all, since it may be large.
         self._place_of = np.full(len(ids), -1, np.int32)
 
@@ -174,10 +176,10 @@ class _Database:
             self._asked |= asked
         return [self._known.get(query, self._known.get(unboxed(query), -1)) for query in queries]
 
-    def judge(self, number: int, rows: np.ndarray, own: int, size: int) -> _Answer:
+    def judge(self, number: int, rows: np.ndarray, own: int, size: int, depth: int | None = None) -> _Answer:
         """The scores of one line [K] of a ranking in every subset; `own` is the query's own row or -1."""
         found = rows[: np.count_nonzero(rows >= 0)]  # -1 stands last
-        if own < 0:
+        if own < 0 or (own != self._own_listed[number] and self._is_another(number, own)):
             own = self._own_listed[number]
         else:
             self._matters[own] = True
@@ -186,13 +188,27 @@ class _Database:
         in_line = own >= 0 and bool(self._place_of[own] >= 0)
         judgements = {subset: judge(number) for subset, judge in self._ground_truth.subsets.items()}
         self_ignored = in_line and not any(self._lists(judged, own) for judged in judgements.values())
+        touched = found[places]
+        if depth is not None and not self_ignored and len(found) > depth:
+            self._place_of[found[depth:]] = -1
+            found = found[:depth]
         scores = [
             self._score(number, subset, judged, own if self_ignored else -1) for subset, judged in judgements.items()
         ]
-        self._place_of[found[places]] = -1
+        self._place_of[touched] = -1
         # A search may leave the query's own image out; that is not a ranking cut short.
         expected = size - int(own >= 0 and not in_line)
         return _Answer(scores, self_ignored, len(found) < expected)
+
+    def _is_another(self, number: int, row: int) -> bool:
+        """Whether the ground truth lists a row under a name that is not the query's, whatever the ids say."""
+        if not self._listed[row]:
+            return False
+        query = self._ground_truth.queries[number].name
+        name = self._ground_truth.database[int(np.flatnonzero(self._rows == row)[0])]
+        if "/" in query and "/" in name:
+            return query.rpartition("/")[0] != name.rpartition("/")[0] or stem(query) != stem(name)
+        return stem(query) != stem(name)
 
     def _lists(self, judgement: Judgement, row: int) -> bool:
         return any(bool((self._rows[images] == row).any()) for images in judgement)

@@ -98,7 +98,7 @@ def _names(path: Path, data: dict[str, Any], key: str) -> list[str]:
         raise GroundTruthError(f"{path}: {key} must be a list of names")
     seen: set[str] = set()
     for number, name in enumerate(names):
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name or "\0" in name or not _encodable(name):
             raise GroundTruthError(f"{path}: {key}[{number}] must be a name, got {name!r:.80}")
         if name in seen:
             raise GroundTruthError(f"{path}: {escape(name)} stands in {key} more than once")
@@ -155,3 +155,12 @@ def _refuse_overlaps(where: str, lists: dict[str, np.ndarray], database: list[st
 
 def _union(lists: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray:
     return np.sort(np.concatenate([lists[key] for key in keys]))
+
+
+def _encodable(name: str) -> bool:
+    """Whether a name can be the name of a file: JSON may spell lone surrogates that stand for no byte."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

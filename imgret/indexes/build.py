@@ -16,7 +16,7 @@ from imgret.errors import IndexFileError, StoreBusyError
 from imgret.ids import IdTable, escape
 from imgret.indexes import writing
 from imgret.indexes.files import SCHEMA, Index, file_names
-from imgret.indexes.kinds import PQ_ROWS, ROWS_PER_LIST, Choice, choose
+from imgret.indexes.kinds import ASKED, PQ_ROWS, ROWS_PER_LIST, Choice, choose
 from imgret.indexes.plan import Plan, from_scratch, update, why_rebuild
 from imgret.indexes.rows import Progress, Rows, gather
 from imgret.indexes.structure import Structure, create, quiet_transforms
@@ -25,6 +25,7 @@ from imgret.store.lock import WriterLock
 from imgret.store.shard import sha256_of
 from imgret.store.store import MANIFEST_FILE, Store, unit
 
+TARGET_RECALL = 0.95
 SAMPLE = 200_000  # rows to train on, at most
 SAMPLE_PER_LIST = 256  # more than this does not move a centroid
 
@@ -62,8 +63,8 @@ def build(
     kind: str = "auto",
     factory: str | None = None,
     max_memory: int | None = None,
-    target_recall: float = 0.95,
-    seed: int = 0,
+    target_recall: float | None = None,
+    seed: int | None = None,
     add_only: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
@@ -72,10 +73,12 @@ def build(
 
     kind or factory  a row of INDEX_KINDS or "auto", or a FAISS factory string
     max_memory       bytes for the index as searched; half of the physical memory by default
-    target_recall    of recall@10 against exact search; the search parameters are tuned to it
+    target_recall    of recall@10 against exact search; the search parameters are tuned to it [0.95]
+    seed             of samples and clustering [0]
     verify           hash every shard before it is used
     progress         called as progress(what, done, total)
 
+    A target or seed that is not said is that of the existing index, as is a kind that was asked for by name.
     An existing index keeps the rows whose shard and place are unchanged, adds the others, and leaves out
     what the stores no longer hold; `rebuilt_because` says when it had to be made anew. Readers are not
     disturbed. The same stores, arguments and seed give the same index, except that a graph (hnsw) is
@@ -84,32 +87,44 @@ def build(
     IndexFileError, StoreError or UnknownNameError for whatever a user can fix.
     """
     output = Path(output)
-    if not 0 < target_recall <= 1:
+    if target_recall is not None and not 0 < target_recall <= 1:
         raise ValueError(f"target_recall must be above 0 and at most 1, got {target_recall}")
     if factory is not None and kind != "auto":
         raise IndexFileError(f"the factory string {factory!r} says the kind; leave out --kind {kind}")
     if Store.exists(output):
         raise IndexFileError(f"{output} is a store; give the index a folder of its own")
+    if output.exists() and not output.is_dir():
+        raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
+    before = Index.open(output).about if Index.exists(output) else None
+    if before is not None:
+        if kind == "auto" and factory is None and before["why"] == ASKED:
+            kind, factory = ("auto", before["factory"]) if before["kind"] == "custom" else (before["kind"], None)
+        target_recall = before["recall"]["target"] if target_recall is None else target_recall
+        seed = before["seed"] if seed is None else seed
+    target_recall, seed = target_recall or TARGET_RECALL, seed or 0
     rows = gather(stores, verify=verify, progress=progress)
     dim = stores[0].dim
 
     def chosen(count: int) -> Choice:
         if factory is not None:
-            return Choice("custom", factory, "asked for by name")
+            return Choice("custom", factory, ASKED)
         return choose(count, dim, max_memory, kind)
 
-    first_choice = chosen(len(rows))
-    create(first_choice.factory, dim, seed)  # refused now rather than after making a folder
-    output.mkdir(parents=True, exist_ok=True)
+    if before is None:
+        create(chosen(len(rows)).factory, dim, seed)  # refused now rather than after making a folder
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexFileError(f"{output} cannot be made: {error.strerror}; name another folder with -o") from error
     try:
         with WriterLock(output):
             scratch = from_scratch(rows)
-            job = _Job(output, rows, scratch, first_choice, seed, target_recall, max_memory, progress)
-            if not Index.exists(output):
+            old = Index.open(output) if Index.exists(output) else None
+            plan = update(old, rows, add_only) if old is not None else scratch
+            choice = chosen(plan.count)
+            job = _Job(output, rows, scratch, choice, seed, target_recall, max_memory, progress)
+            if old is None:
                 return job.run(None)
-            old = Index.open(output)
-            plan = update(old, rows, add_only)
-            job = replace(job, choice=chosen(plan.count))
             reason = why_rebuild(old, plan, job.choice, factory, seed, rows)
             if reason is not None:
                 return job.run(old, reason)
@@ -273,7 +288,7 @@ class _Job:
             self.progress("measuring recall", 0, 1)
         training = about["training"]
         trained_on = training_rows(training["count"], training["rows"], self.seed)
-        rows, held_out = measure_rows(index, trained_on, self.seed)
+        rows, held_out = measure_rows(index, trained_on, training["count"], self.seed)
         parameters, recall = tune(index, Truth(index, rows), self.target)
         return about | {
             "parameters": parameters,

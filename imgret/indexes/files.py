@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,10 @@ from imgret.errors import IndexFileError
 from imgret.ids import IdTable, unescape
 from imgret.indexes.structure import Structure
 from imgret.store.shard import sha256_of
-from imgret.store.store import Root, unit
+from imgret.store.store import Root, locate_image, unit
 
 SCHEMA = "imgret.index/1"
 INDEX_FILE = "index.json"
-_BOX = re.compile(r"#\d+,\d+,\d+,\d+$")
 
 
 def file_names(generation: int) -> dict[str, str]:
@@ -82,7 +81,8 @@ class Index:
             self.deleted: np.ndarray = np.load(path / files["deleted"])
             self.half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
             self.faiss = map_faiss(path / files["faiss"]) if mapped else load_faiss(path / files["faiss"])
-        except (ValueError, RuntimeError, EOFError) as error:
+        except (ValueError, RuntimeError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
+            # numpy reads headers with the tokenizer, and a damaged one may promise any shape
             reason = str(error).partition("\n")[0]
             raise IndexFileError(f"{path} is damaged ({reason}). {_again(path)}") from error
         self.structure = Structure(self.faiss)
@@ -114,7 +114,7 @@ class Index:
                 # A writer may have finished in between and removed the generation we were told of.
                 if _read_about(path)["generation"] == about["generation"]:
                     raise IndexFileError(f"{error.filename or path} is missing. {_again(path)}") from None
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, AttributeError, IndexError) as error:
                 raise IndexFileError(f"{path / INDEX_FILE} is damaged ({error!r}). {_again(path)}") from error
 
     def _check_counts(self) -> None:
@@ -164,16 +164,8 @@ class Index:
 
         A crop box in the id is left out; for a tar member the answer is the archive.
         """
-        image_id = self.ids[row]
         base = Path(images) if images is not None else self._root(int(self.origin[row, 2]))
-        for name in (image_id, _BOX.sub("", image_id)):
-            for end in [len(name), *(match.end() - 1 for match in re.finditer(r"\.tar/", name))]:
-                try:
-                    if name[:end] and (base / name[:end]).is_file():
-                        return str(base / name[:end])
-                except (OSError, ValueError):  # too long for the system, or with a NUL
-                    continue
-        return None
+        return locate_image(base, self.ids[row])
 
     def _root(self, number: int) -> Path:
         root = self.about["roots"][number]
@@ -214,6 +206,8 @@ def _read_about(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (path / "store.json").exists():
+            raise IndexFileError(f"{path} is a store; make an index of it: imgret index {path} -o INDEX") from None
         raise IndexFileError(
             f"{path} is not an index: it has no {INDEX_FILE}. Make one: imgret index STORE -o {path}"
         ) from None

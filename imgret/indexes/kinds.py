@@ -13,6 +13,7 @@ from imgret.errors import IndexFileError
 from imgret.tables import look_up
 
 QUICK = 100_000_000  # numbers a query may be compared with in a few tens of milliseconds
+ASKED = "asked for by name"
 MAX_LISTS = 4096  # more lists need more training rows than the sample of 200,000 holds
 ROWS_PER_LIST = 39  # fewer than this and k-means places its centroids by chance
 PQ_ROWS = 256  # a product quantizer has 256 centroids per part and needs a row for each
@@ -90,7 +91,7 @@ def choose(count: int, dim: int, max_memory: int | None = None, kind: str = "aut
         if kind == "ivfpq" and count < PQ_ROWS:
             raise IndexFileError(f"ivfpq learns from {PQ_ROWS} vectors at least and there are {count}; use --kind flat")
         _fits(kind, row, count, dim, budget)
-        return Choice(kind, row.factory(count, dim), "asked for by name")
+        return Choice(kind, row.factory(count, dim), ASKED)
 
     def fits(name: str) -> bool:
         return count * INDEX_KINDS[name].memory(dim) <= budget
@@ -110,11 +111,11 @@ def choose(count: int, dim: int, max_memory: int | None = None, kind: str = "aut
 def _fits(name: str, row: IndexKind, count: int, dim: int, budget: int) -> None:
     need = count * row.memory(dim)
     if need > budget:
-        nearest = math.ceil(need / 1e6)
+        nearest = f"{math.ceil(need / 1e6)}MB" if need > 10e6 else f"{math.ceil(need / 1e3)}kB"
         raise IndexFileError(
             f"{count:,} vectors of dimension {dim} as {name} need {spell(need)}, "
             f"the budget is {spell(budget)}. The nearest budget that works: "
-            f"--kind {name} --max-memory {nearest}MB"
+            f"--kind {name} --max-memory {nearest}"
         )
 
 

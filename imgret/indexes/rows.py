@@ -129,6 +129,8 @@ def _unique(rows: Rows) -> None:
         before = seen.setdefault(rows.ids[row], row)
         if before != row:
             one, two = (rows.places[int(rows.origin[place, 0])][0].path for place in (before, row))
+            if one == two:
+                raise IndexFileError(f"the store {one} is given twice; name it once")
             raise IndexFileError(
                 f"the id {escape(rows.ids[row])} stands in {one} and in {two}; ids must "
                 "be unique. Extract one of the folders with another --root"

@@ -19,11 +19,17 @@ _SAME = 1e-6  # a row that scores as high as the tenth neighbour is as good as i
 _MOST_CANDIDATES = 64 * CANDIDATES
 
 
-def measure_rows(index: Index, trained_on: np.ndarray, seed: int) -> tuple[np.ndarray, bool]:
-    """Live rows to query with, and whether none of them was trained on (where enough others are there)."""
+def measure_rows(index: Index, trained_on: np.ndarray, trained_count: int, seed: int) -> tuple[np.ndarray, bool]:
+    """Live rows to query with, and whether none of them was trained on (where enough others are there).
+
+    `trained_on` are the rows of the training sample, `trained_count` how many rows it was drawn from.
+    """
     live = index.live_rows
     fresh = np.setdiff1d(live, trained_on)
-    held_out = len(fresh) >= min(QUERIES, len(live)) / 2
+    # Rows that training left out by chance speak for the collection. Rows that came later do not: they may
+    # be of another kind altogether, so an updated index is measured on all of its rows.
+    sampled = len(trained_on) < trained_count and len(index.ids) == trained_count
+    held_out = len(trained_on) == 0 or (sampled and len(fresh) >= min(QUERIES, len(live)) / 2)
     pool = fresh if held_out else live
     rng = np.random.default_rng([seed, 1])
     return np.sort(rng.choice(pool, min(QUERIES, len(pool)), replace=False)), held_out

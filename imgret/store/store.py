@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -212,6 +213,24 @@ class Store:
                     shard=number,
                     rows=chosen,
                 )
+
+
+_BOX = re.compile(r"#\d+,\d+,\d+,\d+$")
+
+
+def locate_image(folder: Path, image_id: str) -> str | None:
+    """The file of an id below a folder; None where there is none.
+
+    A crop box in the id is left out; for a tar member the answer is the archive.
+    """
+    for name in (image_id, _BOX.sub("", image_id)):
+        for end in [len(name), *(match.end() - 1 for match in re.finditer(r"\.tar/", name))]:
+            try:
+                if name[:end] and (folder / name[:end]).is_file():
+                    return str(folder / name[:end])
+            except (OSError, ValueError):  # too long for the system, or with a NUL
+                continue
+    return None
 
 
 def unit(descriptors: np.ndarray) -> np.ndarray:

@@ -28,8 +28,8 @@ def build_index(
     kind: str = "auto",
     factory: str | None = None,
     max_memory: int | None = None,
-    target_recall: float = 0.95,
-    seed: int = 0,
+    target_recall: float | None = None,
+    seed: int | None = None,
     add_only: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexReport:

@@ -47,6 +47,10 @@ class EvalJob:
     options: QueryOptions = field(default_factory=QueryOptions)
 
 
+_RECIPE_KEYS = ("model", "backbone", "image_size", "scales", "exif", "decode", "precision", "store_dtype")
+_SEARCH_KEYS = ("weights", "weights_sha256", "search", "index_recall", "whitening", "recipe_sha256", "store_sha256")
+
+
 def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]:
     """Score a search: (scores, protocol), the protocol for the card and the JSON document."""
     from imgret import ground_truth, ranking
@@ -58,7 +62,8 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
     if job.ranking is not None:
         ready = ranking.load(job.ranking)
         scores = judge(truth, [ready], allow_missing=job.allow_missing, depth=job.depth, whole_database=False)
-        return scores, {"query_crop": "unknown", "index_recall": None, "ranking": str(job.ranking)}
+        unknown = dict.fromkeys(_RECIPE_KEYS + _SEARCH_KEYS)
+        return scores, {"query_crop": "unknown", **unknown, "search": "unknown", "ranking": str(job.ranking)}
     searched = _Searched.open(job)
     queries, crop = _queries(job, truth, searched, say)
     rankings = _rankings(job, searched, queries)
@@ -105,11 +110,11 @@ def _rankings(job: EvalJob, searched: _Searched, queries: Queries) -> Iterator[R
     if index is not None and job.depth is not None:
         from imgret.indexes.search import search
 
-        found = iter([search(index, queries.descriptors, queries.ids, job.depth)])
+        found = iter([search(index, queries.descriptors, queries.ids, job.depth + 1)])
     else:
         from imgret.indexes.exact import exact
 
-        found = exact(searched.database, queries.descriptors, queries.ids, depth=job.depth)
+        found = exact(searched.database, queries.descriptors, queries.ids, depth=job.depth and job.depth + 1)
     if index is None or not len(index.deleted):
         return found
     return _without_deleted(index, found)
@@ -139,7 +144,9 @@ def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) ->
     if job.images is None:
         return _own_descriptors(job, truth, searched, boxed), crop
     images = _query_images(job, truth.queries, job.images)
-    found = describe_queries(images, "full", searched.recipe, searched.origin, searched.path, job.options, say)
+    found = describe_queries(
+        images, "full", searched.recipe, searched.origin, searched.path, searched.database.dim, job.options, say
+    )
     if found.errors and not job.allow_missing:
         name, why = next(iter(found.errors.items()))
         raise GroundTruthError(
@@ -153,19 +160,28 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: _Searched, boxe
     """Whole-image queries that are searched images themselves have their descriptor there already."""
     import numpy as np
 
-    wanted = {query.name for query in truth.queries}
-    found: dict[str, np.ndarray] = {}
-    if not boxed:
-        for ids, descriptors in searched.blocks():
-            found.update((name, row) for name, row in zip(ids, descriptors, strict=True) if name in wanted)
-    if not found:
-        why = "its queries are cropped" if boxed else "its queries are not among the images searched"
+    from imgret.ground_truth.names import match
+
+    names = [query.name for query in truth.queries]
+    say_where = "say what their names are relative to with --images DIR, or give ready descriptors with --queries STORE"
+    if boxed:
+        raise GroundTruthError(f"{job.ground_truth}: its queries are cropped, so they must be extracted: {say_where}")
+    place_of = match(names, [name for ids, _ in searched.blocks() for name in ids])
+    lost = np.flatnonzero(place_of < 0)
+    if len(lost) == len(names) or (len(lost) and not job.allow_missing):
         raise GroundTruthError(
-            f"{job.ground_truth}: {why}, so they must be extracted: say what their names are "
-            "relative to with --images DIR, or give ready descriptors with --queries STORE"
+            f"{job.ground_truth}: {len(lost)} of its {len(names)} queries are not among the images searched "
+            f"({escape(names[lost[0]])}, ...): {say_where}, or count them as never found with --allow-missing"
         )
-    names = [query.name for query in truth.queries if query.name in found]
-    return Queries(names, [None] * len(names), np.stack([found[name] for name in names]))
+    wanted = np.unique(place_of[place_of >= 0])
+    kept, end = [], 0
+    for ids, descriptors in searched.blocks():
+        here = wanted[(wanted >= end) & (wanted < end + len(ids))] - end
+        kept.append(descriptors[here])
+        end += len(ids)
+    rows = np.concatenate(kept)[np.searchsorted(wanted, place_of[place_of >= 0])]
+    found = [name for name, place in zip(names, place_of.tolist(), strict=True) if place >= 0]
+    return Queries(found, [None] * len(found), rows)
 
 
 def _query_images(job: EvalJob, queries: Any, folder: Path) -> list[ImageFile]:
@@ -201,16 +217,15 @@ def _query_file(query: Query, folder: Path) -> ImageFile:
     path = folder / query.name
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # not there, or no name a file can have
         return ImageFile(query.name, str(path), str(folder), -1, 0)
     return ImageFile(query.name, str(path), str(folder), status.st_size, status.st_mtime_ns)
 
 
 def _recipe_card(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("model", "backbone", "image_size", "scales", "exif", "decode", "precision", "store_dtype")
     weights = recipe["weights"]
     return {
-        **{key: recipe[key] for key in keys},
+        **{key: recipe[key] for key in _RECIPE_KEYS},
         "weights": weights["source"],
         "weights_sha256": weights["sha256"],
         "untrained": weights["source"] == "none",
@@ -231,12 +246,19 @@ def _search_card(job: EvalJob, searched: _Searched) -> dict[str, Any]:
 
 
 def _content_hash(searched: _Searched) -> str:
-    """One hash of everything that is searched: shards, and rows of them that no longer count."""
+    """One hash of the rows that are searched, the same for stores and for an index over them."""
     import hashlib
-    import json
+
+    import numpy as np
 
     if searched.index is not None:
-        content: Any = [searched.index.about["shards"], searched.index.about["files"]]
+        index = searched.index
+        origin = np.asarray(index.origin)[index.live_rows]
+        live = {sha: origin[origin[:, 0] == number, 1] for number, sha in enumerate(index.about["shards"])}
     else:
-        content = [(entry.sha256, entry.dropped) for entry in searched.database.shards]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        live = {entry.sha256: entry.live_rows() for entry in searched.database.shards}
+    state = hashlib.sha256()
+    for sha, rows in sorted(live.items()):
+        if len(rows):
+            state.update(sha.encode() + np.sort(rows).astype("<i8").tobytes())
+    return state.hexdigest()

@@ -99,7 +99,10 @@ def _shard(path: Path) -> Inspection:
 def _index(path: Path) -> Inspection:
     from imgret.indexes.files import Index
 
-    index = Index.open(path)
+    try:
+        index = Index.open(path)
+    except ImgretError as error:
+        return Inspection("index", {}, [str(error)])
     about = index.about
     return Inspection(
         "index",

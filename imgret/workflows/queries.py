@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Queries:
-    """Query descriptors [Q, D] with their ids and files, and the images that gave none (id -> why)."""
+    """Query descriptors [Q, D] with their ids and files, and what gave none (id -> why); `order` is that of all."""
 
     ids: list[str]
     paths: list[str | None]
     descriptors: np.ndarray
     errors: dict[str, str] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def describe_queries(
     recipe: Mapping[str, Any],
     origin: Mapping[str, Any],
     where: Path,
+    dim: int,
     options: QueryOptions,
     say: Say,
 ) -> Queries:
@@ -54,6 +55,8 @@ def describe_queries(
     from imgret.extraction.stream import default_workers, describe_stream
     from imgret.images.decode import Undecodable
 
+    if not images:
+        return Queries([], [], np.zeros((0, dim), np.float32))
     loaded = load_for_recipe(
         recipe, origin, say, device=options.device, weights=options.weights, offline=options.offline, where=where
     )
@@ -73,7 +76,7 @@ def describe_queries(
         else:
             found.append(image)
             rows.append(result.descriptor)
-    descriptors = np.stack(rows) if rows else np.zeros((0, loaded.dim), np.float32)
+    descriptors = np.stack(rows) if rows else np.zeros((0, dim), np.float32)
     return Queries([image.id for image in found], [image.path for image in found], descriptors, errors)
 
 
@@ -82,7 +85,7 @@ def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Quer
     import numpy as np
 
     from imgret.ids import from_bytes
-    from imgret.store.store import Store
+    from imgret.store.store import Store, locate_image
 
     store = Store.open(path)
     if store.fingerprint != fingerprint:
@@ -95,10 +98,10 @@ def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Quer
     if not blocks:
         raise StoreError(f"{path} holds no descriptors")
     names = [from_bytes(raw) for block in blocks for raw in block.ids]
-    roots = [str(root.locate(store.path)) for root in store.roots]
+    roots = [root.locate(store.path) for root in store.roots]
     paths: list[str | None] = [
-        os.path.join(roots[root], from_bytes(raw))
+        locate_image(roots[root], from_bytes(raw))
         for block in blocks
         for raw, root in zip(block.ids, block.root.tolist(), strict=True)
     ]
-    return Queries(names, paths, np.concatenate([block.descriptors for block in blocks]))
+    return Queries(names, paths, np.concatenate([block.descriptors for block in blocks]), order=names)

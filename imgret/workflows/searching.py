@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgret.errors import InputError
 from imgret.extraction.job import Say, quiet
+from imgret.ids import escape
 from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
 
 if TYPE_CHECKING:
@@ -60,14 +62,21 @@ def search(
 
     index = Index.open(Path(index_path))
     asked = _queries(index, queries, box, options or QueryOptions(), say)
-    # the query itself may stand in the answer under its id and, elsewhere, under its file's name
-    ranking = search_index(index, asked.descriptors, asked.ids, k + 2 * exclude_self)
+    depth = k + exclude_self
+    while True:
+        ranking = search_index(index, asked.descriptors, asked.ids, depth)
+        found = [
+            _hits(index, ranking, line, k, path, exclude_self, min_score, images)
+            for line, path in enumerate(asked.paths)
+        ]
+        # what is left out of an answer (the query itself, other crops of its file) makes room for more
+        if depth >= index.count or not exclude_self or all(full for _, full in found):
+            break
+        depth *= 4
     answers = {
-        name: Answer(name, path, _hits(index, ranking, line, k, path, exclude_self, min_score, images))
-        for line, (name, path) in enumerate(zip(asked.ids, asked.paths, strict=True))
+        name: Answer(name, path, hits) for name, path, (hits, _) in zip(asked.ids, asked.paths, found, strict=True)
     }
-    order = dict.fromkeys([*asked.ids, *asked.errors])
-    return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in order]
+    return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in asked.order]
 
 
 def _hits(
@@ -79,16 +88,26 @@ def _hits(
     exclude_self: bool,
     min_score: float | None,
     images: Path | None,
-) -> list[Hit]:
+) -> tuple[list[Hit], bool]:
+    """The hits of one query, and whether no deeper ranking could add to them."""
     hits: list[Hit] = []
     for row, score in ranking.hits(line):
         if len(hits) == k or (min_score is not None and score < min_score):
-            break
+            return hits, True
         found, path = index.ids[row], index.path_of(row, images)
-        if exclude_self and (found == ranking.queries[line] or _same_file(path, query_path)):
+        if exclude_self and _same_image(ranking.queries[line], query_path, found, path):
             continue
         hits.append(Hit(len(hits) + 1, found, score, path))
-    return hits
+    return hits, len(hits) == k
+
+
+def _same_image(query: str, query_path: str | None, found: str, path: str | None) -> bool:
+    """Whether a result is the query: the same id, or the same file (of a tar archive, the same member)."""
+    if query == found:
+        return True
+    if not _same_file(query_path, path):
+        return False
+    return query.partition(".tar/")[2] == found.partition(".tar/")[2]
 
 
 def _same_file(one: str | None, other: str | None) -> bool:
@@ -106,33 +125,40 @@ def _queries(
     from imgret.store.store import Store
 
     stores = [name for name in given if Store.exists(Path(name))]
-    if not stores:
-        crop = "full" if box else "own"
-        return describe_queries(
-            _query_images(given, box), crop, index.recipe, index.weights_origin, index.path, options, say
-        )
-    if len(given) > 1 or box is not None:
-        raise InputError("give one store of query descriptors, or images; --box goes with one image")
-    return stored_queries(Path(stores[0]), index.recipe, index.fingerprint)
+    if stores:
+        if len(given) > 1 or box is not None:
+            raise InputError("give one store of query descriptors, or images; --box goes with one image")
+        return stored_queries(Path(stores[0]), index.recipe, index.fingerprint)
+    images, errors = _query_images(given)
+    if box is not None:
+        if len(images) + len(errors) != 1:
+            raise InputError(f"--box goes with one query image, {len(images)} are given")
+        images = [replace(image, box=box) for image in images]
+    crop = "full" if box else "own"
+    found = describe_queries(images, crop, index.recipe, index.weights_origin, index.path, index.dim, options, say)
+    return replace(found, errors={**errors, **found.errors}, order=[*(image.id for image in images), *errors])
 
 
-def _query_images(given: Sequence[str], box: tuple[int, int, int, int] | None) -> list[ImageFile]:
-    """Query images with their ids: a single file's id is its name, a folder's as in extract."""
-    from dataclasses import replace
+def _query_images(given: Sequence[str]) -> tuple[list[ImageFile], dict[str, str]]:
+    """Query images, and what was given and is none (name -> why).
 
+    A single file's id is its name, a folder's images have theirs as in extract. Where files of different
+    folders share a name, they have their paths as ids.
+    """
     from imgret.images import files
 
     images: list[ImageFile] = []
-    for name in given:
-        if os.path.isfile(name) and not name.lower().endswith(".tar"):
-            images += files.find([name], root=Path(os.path.dirname(os.path.abspath(name)))).images
-        else:
-            images += files.find([name]).images
-    if box is not None:
-        if len(images) != 1:
-            raise InputError(f"--box goes with one query image, {len(images)} are given")
-        images = [replace(images[0], box=box)]
-    names = [image.id for image in images]
-    if len(set(names)) < len(names):  # two files of one name from different folders: say which is which
-        images = [replace(image, id=os.path.relpath(image.path).replace(os.sep, "/")) for image in images]
-    return images
+    errors: dict[str, str] = {}
+    for name in dict.fromkeys(given):
+        single = os.path.isfile(name) and not name.lower().endswith(".tar")
+        root = Path(os.path.dirname(os.path.abspath(name))) if single else None
+        try:
+            images += files.find([name], root=root).images
+        except InputError as error:
+            errors[name] = str(error).removeprefix(f"{escape(name)}: ")
+    times = Counter(image.id for image in images)
+    distinct = [
+        image if times[image.id] == 1 else replace(image, id=os.path.relpath(image.path).replace(os.sep, "/"))
+        for image in images
+    ]
+    return list({image.id: image for image in distinct}.values()), errors

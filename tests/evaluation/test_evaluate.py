@@ -287,3 +287,22 @@ def test_positives_first_score_one(case):
     medium = evaluate(truth(entry), [ranked(order)]).subsets["medium"]
     if entry["easy"] or entry["hard"]:
         assert all(value == pytest.approx(1) for name, value in medium.items() if name not in ("queries", "skipped"))
+
+
+def test_an_image_listed_under_another_name_is_not_the_query_whatever_its_id():
+    # query/0.jpg and ref/0.jpg were extracted from two folders, so both have the id 0.jpg; ref/0.jpg is wrong here
+    names = [f"ref/{n}.jpg" for n in range(3)]
+    gnd = truth({"easy": [1]}, imlist=names, qimlist=["query/0.jpg"])
+    ids = [f"{n}.jpg" for n in range(3)]
+    line = Ranking(["0.jpg"], np.array([[0, 1, 2]], np.int32), np.array([[3.0, 2.0, 1.0]], np.float32), ids)
+    scores = evaluate(gnd, [line])
+    assert scores.subsets["easy"]["map"] == 0.25  # the positive stands behind one wrong image
+    assert scores.counts.self_ignored == 0
+
+
+def test_the_ignored_query_takes_no_place_of_a_cut_ranking():
+    # the query itself is first, its positive second: at depth 1 the positive is still seen
+    gnd = truth({"easy": [1]}, imlist=["a", "b", "c"], qimlist=["a"])
+    line = Ranking(["a"], np.array([[0, 1, 2]], np.int32), np.array([[3.0, 2.0, 1.0]], np.float32), ["a", "b", "c"])
+    assert evaluate(gnd, [line], depth=1).subsets["easy"]["map"] == 1
+    assert evaluate(gnd, [line], depth=1).protocol["depth"] == 1
