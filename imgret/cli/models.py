@@ -32,13 +32,23 @@ def models(
 
     if name is None:
         shown = console.table(
-            "model", "dim", "trunk", "image size", "weights", "what it is", right=("dim", "image size")
+            "model",
+            "dim",
+            "trunk",
+            "parameters",
+            "GMACs",
+            "image size",
+            "weights",
+            "what it is",
+            right=("dim", "parameters", "GMACs", "image size"),
         )
         for key, card in MODELS.items():
             shown.add_row(
                 key,
                 str(card.dim or "trunk's"),
                 card.backbone,
+                f"{card.parameters / 1e6:.1f} M",
+                f"{card.gmacs:.1f}",
                 f"{card.image_size} px",
                 "public trunk" if card.weights == "trunk" else "none yet",
                 card.summary,
@@ -53,6 +63,8 @@ def models(
         ("paper", card.paper),
         ("descriptor", f"{card.dim} numbers" if card.dim else "as many numbers as the trunk has channels"),
         ("trunk", f"{card.backbone} (timm); another with --backbone NAME"),
+        ("size", f"{card.parameters / 1e6:.1f} million parameters with that trunk"),
+        ("cost", f"{card.gmacs:.1f} GMACs for one image of 512 x 512 pixels"),
         ("image size", f"{card.image_size} px, the longer side; another with --image-size"),
         ("weights", _WEIGHTS[card.weights]),
         (

@@ -22,6 +22,7 @@ class ModelCard:
     `dim` 0 means "as many as the backbone has channels"; `backbone` is a timm name ("none": the model
     has no trunk); `image_size` is the longer side in pixels the paper works at. `weights` is "trunk" when
     a public pretrained backbone alone makes a useful model, "none" when it must be trained or given.
+    `parameters` and `gmacs` (10^9 multiply-adds for one 512 x 512 image) are with the default backbone.
     """
 
     target: str
@@ -31,6 +32,8 @@ class ModelCard:
     backbone: str
     image_size: int
     weights: str = "none"
+    parameters: int = 0
+    gmacs: float = 0.0
 
 
 MODELS: dict[str, ModelCard] = {
@@ -42,6 +45,8 @@ MODELS: dict[str, ModelCard] = {
         backbone="resnet50",
         image_size=1024,
         weights="trunk",
+        parameters=23_508_033,
+        gmacs=21.35,
     ),
     "glam": ModelCard(
         "imgret.models.glam:GLAM",
@@ -50,6 +55,8 @@ MODELS: dict[str, ModelCard] = {
         paper="arXiv:2107.08000",
         backbone="resnet101",
         image_size=1024,
+        parameters=47_946_065,
+        gmacs=42.98,
     ),
 }
 

@@ -371,9 +371,14 @@ def test_version_and_module_run():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uses a shell pipe")
-def test_a_closed_pipe_ends_quietly(place):
-    command = f"{sys.executable} -m imgret search index store -k 8 --format jsonl | head -c 10"
+def test_a_closed_pipe_ends_quietly(place, mean_colour):
+    (place / "many").mkdir()
+    for number in range(3000):  # more output than a pipe holds
+        os.link(place / f"photos/{'ab'[number % 2]}/{number % 8}.png", place / f"many/{number}.png")
+    run("extract", "many", "-o", "many-store", "--model", mean_colour, *FAST)
+    command = f"{sys.executable} -m imgret search index many-store -k 8 --format jsonl | head -c 10"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
 
@@ -466,3 +471,72 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_written(tmp_path):
     assert "interrupted" in talk
     assert "Traceback" not in talk
     assert "sound" in run("info", tmp_path / "store").stderr
+
+
+def test_a_query_that_is_not_there_is_an_error_line_and_the_others_go_on(place):
+    result = run("search", "index", "nowhere.png", "photos/a/2.png", "-k", "1", "--workers", "0", code=1)
+    found = {entry["query"]: entry for entry in answers(result)}
+    assert found["2.png"]["results"][0]["id"] == "a/2.png"
+    assert "no such file" in found["nowhere.png"]["error"]
+
+
+def test_other_crops_of_the_query_make_room_for_more_results(place, mean_colour):
+    boxes = "".join(f"a/2.png,{x},0,{x + 10},48\n" for x in range(0, 50, 5))
+    (place / "boxes.csv").write_text("path,x1,y1,x2,y2\n" + boxes + "a/0.png,,,,\nb/1.png,,,,\nb/3.png,,,,\n")
+    run("extract", "--list", "boxes.csv", "--root", "photos", "-o", "boxed", "--model", mean_colour, *FAST)
+    run("index", "boxed", "-o", "boxed-index")
+    (answer,) = answers(run("search", "boxed-index", "photos/a/2.png", "-k", "3", "--exclude-self", "--workers", "0"))
+    assert sorted(hit["id"] for hit in answer["results"]) == ["a/0.png", "b/1.png", "b/3.png"]
+
+
+def test_members_of_one_archive_are_different_images(place, mean_colour):
+    import tarfile
+
+    with tarfile.open("set.tar", "w") as archive:
+        archive.add("photos/a/2.png", "2.png")
+        archive.add("photos/b/1.png", "1.png")
+    run("extract", "set.tar", "-o", "tarred", "--model", mean_colour, *FAST)
+    run("index", "tarred", "-o", "tar-index")
+    found = answers(run("search", "tar-index", "set.tar", "-k", "2", "--exclude-self", "--workers", "0"))
+    assert [[hit["id"] for hit in entry["results"]] for entry in found] == [["set.tar/1.png"], ["set.tar/2.png"]]
+
+
+def test_an_index_keeps_the_kind_that_was_asked_for(place):
+    run("index", "store", "-o", "graph", "--kind", "hnsw", "--target-recall", "0.9")
+    save(place / "photos", "a/new.png", 90)
+    run("extract", "photos", "-o", "store", "--workers", "0")
+    updated = run("index", "store", "-o", "graph")
+    assert "hnsw" in updated.stderr
+    assert "Made anew" not in updated.stderr
+    about = json.loads((place / "graph/index.json").read_text())
+    assert about["recall"]["target"] == 0.9
+
+
+def test_the_hash_of_what_was_searched_is_that_of_the_store(place):
+    (place / "labels.csv").write_text("path,label\na/0.png,x\na/2.png,x\n")
+    hashes = {
+        json.loads(run("eval", "labels.csv", where, what, "--json").stdout)["protocol"]["store_sha256"]
+        for where, what in (("--index", "index"), ("--store", "store"))
+    }
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("name", ["ids-1.npy", "origin-1.npy", "deleted-1.npy", "index-1.faiss", "ids-1.bin"])
+@pytest.mark.parametrize("place_of_byte", [9, 40, -3])
+def test_a_damaged_index_is_found_by_info_and_never_a_traceback(place, name, place_of_byte):
+    path = place / "index" / name
+    data = bytearray(path.read_bytes())
+    data[min(place_of_byte, len(data) - 1)] ^= 0x10
+    path.write_bytes(bytes(data))
+    assert "imgret:" in run("info", "index", code=1).stderr
+
+
+def test_names_with_markup_are_printed_as_they_are(place, mean_colour):
+    save(place / "odd", "x[/y].png", 3)
+    save(place / "odd", "[bold]z.png", 4)
+    run("extract", "odd", "-o", "odd-store", "--model", mean_colour, *FAST)
+    run("index", "odd-store", "-o", "odd[x].idx")
+    shown = run("search", "odd[x].idx", "odd-store", "--format", "table").stdout
+    assert "x[/y].png" in shown
+    assert "[bold]z.png" in shown
+    assert "odd[x].idx" in run("info", "odd[x].idx").stdout
