@@ -12,6 +12,7 @@ from imgret.indexes.files import INDEX_FILE, Index
 from imgret.indexes.kinds import INDEX_KINDS
 from imgret.indexes.search import search
 from imgret.indexes.structure import Structure
+from imgret.indexes.tuning import Truth
 from imgret.store.lock import WriterLock
 from imgret.store.store import Store
 from tests.indexes.conftest import RECIPE, add_shard, clustered, names, save, self_queries, write_store
@@ -284,3 +285,20 @@ def test_index_json_says_what_was_promised(tmp_path, store):
     assert set(about["files"]) == {path.name for path in (tmp_path / "index").glob("*-1.*")}
     assert about["stores"][0]["relative"] == "../store"
     assert about["whitening"] is None
+
+
+def test_the_recall_of_an_updated_index_speaks_for_all_its_rows(tmp_path):
+    # 3,000 rows that need many lists, then 150 copies of one direction that any list answers
+    old = clustered(3000, 32)
+    store = write_store(tmp_path / "s", [(names(3000), old)])
+    build([store], tmp_path / "i", kind="ivf")
+    same = np.repeat(old[:1], 150, 0) + 0.001 * np.random.default_rng(1).standard_normal((150, 32)).astype(np.float32)
+    add_shard(store, names(150, "new"), same / np.linalg.norm(same, axis=1, keepdims=True))
+    save(store)
+    report = build([Store.open(store.path)], tmp_path / "i", kind="ivf")
+    assert report.rebuilt_because is None
+    index = Index.open(tmp_path / "i")
+    rows = np.arange(0, 3150, 5)
+    everywhere = Truth(index, rows).recall(index)
+    assert report.recall["recall@10"] == pytest.approx(everywhere, abs=0.06)
+    assert everywhere > 0.9
