@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ def talk() -> Console:
     """The console for people, on stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    class Talk(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody listens any more; the work goes on."""
+            self.quiet = True
+
+    return Talk(stderr=True, highlight=False, soft_wrap=True)
 
 
 def speaker(quiet: bool) -> Say:
@@ -37,9 +42,13 @@ def data() -> Console:
     """The console for tables on stdout."""
     from rich.console import Console
 
+    class Data(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     # a file or a pipe has no width of its own, and 80 columns would fold the numbers
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if narrow else 120)
+    return Data(highlight=False, width=None if narrow else 120)
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
@@ -78,10 +87,12 @@ def extraction_progress(quiet: bool) -> Iterator[Progress | None]:
     )
     with bar:
         task = bar.add_task("", total=None, rate="", failed="")
-        started = time.perf_counter()
+        begun = 0.0
 
         def show(done: int, total: int, failed: int) -> None:
-            rate = done / max(time.perf_counter() - started, 1e-9)
+            nonlocal begun
+            begun = begun or time.perf_counter()
+            rate = (done - 1) / max(time.perf_counter() - begun, 1e-9)
             words = f"[red]{failed} failed" if failed else ""
             bar.update(task, completed=done, total=total, rate=f"{rate:.1f} images/s", failed=words)
 
@@ -89,19 +100,18 @@ def extraction_progress(quiet: bool) -> Iterator[Progress | None]:
 
 
 def _plain_progress() -> Progress:
-    started = last = time.perf_counter()
+    begun = last = 0.0
 
     def show(done: int, total: int, failed: int) -> None:
-        nonlocal last
+        nonlocal begun, last
         now = time.perf_counter()
-        if now - last >= 10:
+        if not begun:
+            begun = last = now  # the model is loaded and the first image is done: now the clock tells
+        elif now - last >= 10:
             last = now
-            rate = done / (now - started)
+            rate = (done - 1) / (now - begun)
             left = (total - done) / rate
-            print(
-                f"imgret: {done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed",
-                file=sys.stderr,
-            )
+            complain(f"{done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed")
 
     return show
 
@@ -151,7 +161,8 @@ def plain(text: str) -> Any:
 
 def complain(text: str) -> None:
     """One line about something that went wrong, on stderr."""
-    print(f"imgret: {text}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"imgret: {text}", file=sys.stderr, flush=True)
 
 
 def print_index(report: IndexReport, verbose: bool) -> None:

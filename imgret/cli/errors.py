@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import sys
@@ -33,10 +32,13 @@ def reports_errors(command: Command) -> Command:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            if error.errno is None:
                 raise
-            where = f"{error.filename}: " if error.filename else "cannot write the output: "
-            typer.echo(f"imgret: {where}{error.strerror}", err=True)
+            from imgret.ids import escape  # numpy, which help must not load
+
+            # the disk, the rights or the network: the user's to mend, and the file says where
+            where = escape(os.fsdecode(error.filename)) if error.filename else "cannot write the output"
+            typer.echo(f"imgret: {where}: {error.strerror}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("imgret: interrupted; what was written is kept, the same command goes on from there", err=True)

@@ -38,7 +38,7 @@ def extract(
     model: Annotated[str | None, Option("--model", "-m", help=_MODEL, show_default=False)] = None,
     backbone: Annotated[str | None, Option(help="Trunk by its timm name.", show_default="the model's own")] = None,
     weights: Annotated[str | None, Option(help=_WEIGHTS, show_default="auto")] = None,
-    seed: Annotated[int, Option(help="Seed of random weights.")] = ExtractJob.seed,
+    seed: Annotated[int | None, Option(help="Seed of random weights.", show_default="0")] = None,
     image_size: Annotated[
         int | None,
         Option(min=16, help="Longer side in pixels; never enlarged.", show_default="the model's own"),

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from imgret.images.files import ImageFile
 from imgret.store.failures import Failure
 from imgret.store.known import recall
 from imgret.store.shard import Shard
-from imgret.store.store import Store
+from imgret.store.store import FAILURES_FILE, MANIFEST_FILE, Store
 from imgret.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ def run(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) 
 def _check_folder(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise ImgretError(f"{output} is a file; -o wants the folder of the store")
+    for name in (MANIFEST_FILE, FAILURES_FILE, "index.json"):
+        if (output / name).exists():
+            raise ImgretError(f"{output} holds a {name} that is not a store's; name a folder of its own with -o")
 
 
 def _dry_plan(job: ExtractJob, store: Store | None, images: list[ImageFile]) -> Plan:
@@ -124,7 +128,8 @@ def _update(
     plan = make_plan(images, store, writer.known, writer.failures, verify_content=job.verify_content)
     for number, folder in plan.moved.items():
         writer.move_root(number, Path(folder))
-    _forget_vanished_failures(writer, images)
+    listed_failures = dict(writer.failures)
+    _forget_outdated_failures(writer, images, plan)
     report.recipe = store.recipe
     report.kept, report.gone, report.to_do = plan.kept, len(plan.gone), len(plan.work)
     report.failures.update(failure.reason for failure in plan.remembered)
@@ -152,13 +157,18 @@ def _update(
         writer.drop(plan.gone)
         writer.save()
         report.pruned = len(plan.gone)
+    if writer.failures != listed_failures:
+        writer.save()
     report.total = store.count
 
 
-def _forget_vanished_failures(writer: StoreWriter, images: list[ImageFile]) -> None:
+def _forget_outdated_failures(writer: StoreWriter, images: list[ImageFile], plan: Plan) -> None:
+    """Drop failures of files that are no more, and of images whose row stands."""
     listed = {image.id for image in images}
+    work = {image.id for image in plan.work}
     for failure in list(writer.failures.values()):
-        if failure.id not in listed and not os.path.lexists(failure.path):
+        vanished = failure.id not in listed and not os.path.lexists(failure.path)
+        if vanished or (to_bytes(failure.id) in writer.known and failure.id not in work):
             del writer.failures[failure.id]
 
 
@@ -221,8 +231,9 @@ def _describe_all(
             if len(rows) >= job.shard_size or now - last > job.shard_seconds:
                 close_shard()
                 last = now
-    except KeyboardInterrupt:
-        close_shard()  # what is described is kept
+    except BaseException:
+        with suppress(OSError, ImgretError):
+            close_shard()  # what is described is kept, whatever ended the run
         raise
     finally:
         stream.close()  # type: ignore[attr-defined]  # a generator: ends the decode workers now

@@ -28,6 +28,7 @@ class ExtractJob:
     model             a name from `imgret models`, or a weights file
     backbone          a timm name [the model's own]
     weights           'auto', 'none' (random, from `seed`) or a weights file ['auto']
+    seed              of random weights [0]
     image_size        longer side in pixels, never enlarged [the model's own]
     scales            factors of that size whose descriptors are averaged [1]
     precision         'fp32', 'bf16', 'fp16' or 'auto' ['auto': bf16 where the processor has it]
@@ -45,7 +46,7 @@ class ExtractJob:
     model: str | None = None
     backbone: str | None = None
     weights: str | None = None
-    seed: int = 0
+    seed: int | None = None
     offline: bool = False
     image_size: int | None = None
     scales: tuple[float, ...] | None = None

@@ -37,7 +37,9 @@ def load_for_job(job: ExtractJob, say: Say) -> LoadedDescriber:
             "--model gem; to try the chain with random weights: --model gem --backbone resnet18 --weights none"
         )
     weights = "auto" if job.weights is None else job.weights
-    loaded = load_model(job.model, backbone=job.backbone, weights=weights, seed=job.seed, offline=job.offline, say=say)
+    loaded = load_model(
+        job.model, backbone=job.backbone, weights=weights, seed=job.seed or 0, offline=job.offline, say=say
+    )
     return _ready(loaded, job.device, job.precision, job.scales or SCALES, job.compile)
 
 

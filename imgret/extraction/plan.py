@@ -27,7 +27,8 @@ class Plan:
     changed      how many of them replace a row
     kept         images whose row stands
     remembered   failures of an earlier run that would fail again
-    gone         ids of the store, below the roots given, whose file is no more
+    gone         ids of the store, below the roots given, whose file is no more, or whose box is no longer
+                 among the boxes given for its file
     moved        roots of the store whose folder is elsewhere now: number -> folder
     """
 
@@ -75,10 +76,13 @@ def make_plan(
     given = {image.root for image in images}
     numbers = {n for n, root in enumerate(store.roots) if root.absolute in given or n in plan.moved}
     archives = {image.path for image in images if image.offset is not None}
+    boxed = {image.path for image in images if image.box}
     for raw, before in known.items():
         if before.root in numbers and raw not in seen:
             folder = plan.moved.get(before.root, store.roots[before.root].absolute)
-            if _vanished(from_bytes(raw), folder, archives):
+            name = from_bytes(raw)
+            other_boxes = before.box is not None and os.path.join(folder, _BOX.sub("", name)) in boxed
+            if other_boxes or _vanished(name, folder, archives):
                 plan.gone.append(raw)
     return plan
 
@@ -108,7 +112,12 @@ def _unchanged(before: Known, image: ImageFile, verify_content: bool) -> bool:
 def _vanished(image_id: str, root: str, archives: set[str]) -> bool:
     """Whether the file of an id that was not found this time is really no more."""
     for name in (image_id, _BOX.sub("", image_id)):
-        if os.path.lexists(os.path.join(root, name)):
+        try:
+            os.lstat(os.path.join(root, name))
+            return False
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):  # it cannot be looked at, which is no proof that it is gone
             return False
     parts = Path(image_id).parts
     for end in range(1, len(parts)):

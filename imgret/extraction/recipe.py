@@ -9,6 +9,7 @@ from typing import Any
 from imgret.errors import RecipeError
 from imgret.extraction.job import DECODE, EXIF, SCALES, STORE_DTYPE, ExtractJob
 from imgret.images.decode import DecodeRule
+from imgret.models.weights_card import read_card
 
 _WORDS = {
     "model": "--model",
@@ -53,20 +54,23 @@ def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
     for key, value in asked.items():
         if value is not None and value != recipe[key]:
             raise _differs(job.output, key, recipe[key], value)
-    _check_weights(job, recipe["weights"])
+    _check_weights(job, recipe)
 
 
-def _check_weights(job: ExtractJob, ours: Mapping[str, Any]) -> None:
-    """Refuse weights of another kind by name; whether a file is the very same is seen when it is loaded."""
-    if job.weights is None:
+def _check_weights(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
+    """Refuse other weights than the store's, a file by its digest, before any model is loaded."""
+    ours = recipe["weights"]
+    file = next((name for name in (job.weights, job.model) if name and name.endswith(".safetensors")), None)
+    if file is not None:
+        card = read_card(file)
+        if (card["model"], card["sha256"]) != (recipe["model"], ours["sha256"]):
+            raise _differs(job.output, "weights", ours, {"source": file, "sha256": card["sha256"]})
         return
-    kind = {"none": "none", "auto": "timm"}.get(job.weights, "file")
-    if kind == "timm" and job.model is not None and job.model.endswith(".safetensors"):
-        kind = "file"
+    kind = {"none": "none", "auto": "timm"}.get(job.weights or "", ours["source"])
     if kind != ours["source"]:
         raise _differs(job.output, "weights", ours["source"], job.weights)
-    if kind == "none" and job.seed != ours["seed"]:
-        raise _differs(job.output, "weights", f"none, seed {ours['seed']}", f"none, seed {job.seed}")
+    if job.seed is not None and job.seed != ours.get("seed"):
+        raise _differs(job.output, "weights", ours, f"{kind}, seed {job.seed}")
 
 
 def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -77,8 +81,7 @@ def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any])
 
 
 def _differs(store: Path, key: str, ours: Any, asked: Any) -> RecipeError:
-    if key == "weights" and isinstance(ours, dict) and isinstance(asked, dict):
-        ours, asked = _weights_text(ours), _weights_text(asked)
+    ours, asked = (_weights_text(one) if key == "weights" and isinstance(one, dict) else one for one in (ours, asked))
     return RecipeError(
         f"{store} was made with {key} {ours}, now {key} {asked} is asked for; one store holds one recipe. "
         f"Leave {_WORDS.get(key, '--model')} out to go on with the store's, or name a new store with -o"

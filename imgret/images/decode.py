@@ -14,6 +14,7 @@ import errno
 import hashlib
 import io
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from imgret.images.files import EXTENSIONS, RAW_EXTENSIONS, Box, ImageFile
 
+_MOST_BYTES = 2 << 30  # of a file; it is read whole
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -117,6 +119,10 @@ def content_sha256(image: ImageFile) -> bytes | None:
 def read_bytes(image: ImageFile) -> bytes:
     """The bytes of a file or tar member; _RefusedError with the reason when they cannot be had."""
     try:
+        if not stat.S_ISREG(os.stat(image.path).st_mode):
+            raise _RefusedError("unreadable", "not a regular file")
+        if image.bytes > _MOST_BYTES:
+            raise _RefusedError("too_large", f"the file has {image.bytes / 1e9:.1f} GB", retry=True)
         with open(image.path, "rb") as file:
             if image.offset is None:
                 data = file.read()
@@ -251,7 +257,7 @@ def _draft(picture: Image.Image, factor: float) -> None:
 
 def _rgb(picture: Image.Image) -> Image.Image:
     mode = picture.mode
-    if mode == "RGB":
+    if mode == "RGB" and "transparency" not in picture.info:
         return picture
     if mode.startswith("I") or mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")

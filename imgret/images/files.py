@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 import stat
 import sys
@@ -113,6 +114,8 @@ def find(
     `part` (I, N) keeps the images with sha256(id) mod N == I - 1.
     InputError for a path that does not exist, an id that occurs twice, or when nothing was found.
     """
+    if root is not None and not os.path.isdir(root):
+        raise InputError(f"--root {root}: no such folder")
     listing = Listing()
     base = os.path.abspath(root) if root is not None else None
     here = base or os.getcwd()
@@ -126,8 +129,12 @@ def find(
         elif glob.has_magic(given):
             matches = sorted(glob.glob(given, recursive=True), key=os.fsencode)
             for match in matches:
-                if os.path.isfile(match):
+                if os.path.isdir(match):
+                    _add_folder(listing, match, here)
+                elif _extension(match) in EXTENSIONS or _extension(match) == "tar":
                     _add_file(listing, match, here)
+                else:
+                    listing.others += 1
             if not matches:
                 raise InputError(f"no file matches {escape(given)}; quote the pattern, and use ** to look into folders")
         else:
@@ -171,84 +178,97 @@ def _add_folder(listing: Listing, folder: str, root: str) -> None:
     found = []
     prefix = _id(folder, root)
     prefix = "" if prefix == "." else prefix + "/"
-    for path, name, status in _walk(os.path.abspath(folder), "", (), listing):
-        if _extension(name) in EXTENSIONS:
-            found.append(ImageFile(prefix + name, path, root, status.st_size, status.st_mtime_ns))
-        else:
+    for path, name in _walk(os.path.abspath(folder), "", (), set(), listing):
+        if _extension(name) not in EXTENSIONS:
             listing.others += 1
+        elif (image := _image(prefix + name, path, root)) is not None:
+            found.append(image)
     found.sort(key=lambda image: os.fsencode(image.id))
     listing.images += found
 
 
 def _walk(
-    folder: str, prefix: str, above: tuple[tuple[int, int], ...], listing: Listing
-) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(path, id, status) of every visible file below a folder; links are followed, loops are not."""
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...], linked: set[tuple[int, int]], listing: Listing
+) -> Iterator[tuple[str, str]]:
+    """(path, id) of every visible file below a folder; links are followed, loops are not.
+
+    `above` are the folders on the way here, `linked` those that a link has led to already.
+    """
     try:
         status = os.stat(folder)
         here = (status.st_dev, status.st_ino)
-        if here in above:
-            listing.notes.append(f"{escape(folder)} links back to a folder above it; not followed")
+        if here in above or (os.path.islink(folder) and here in linked):
+            listing.notes.append(f"{escape(folder)} links to a folder that is looked at already; not followed")
             return
+        if os.path.islink(folder):
+            linked.add(here)
         with os.scandir(folder) as entries:
-            inside = [(entry.name, entry.path, entry.is_dir()) for entry in entries if entry.name[0] != "."]
+            inside = [(entry.name, entry.path, _is_folder(entry)) for entry in entries if entry.name[0] != "."]
     except OSError as error:
         listing.notes.append(f"{escape(folder)} cannot be read: {error.strerror}")
         return
     for name, path, is_folder in inside:
         if is_folder:
-            yield from _walk(path, f"{prefix}{name}/", (*above, here), listing)
-            continue
-        try:
-            status = os.stat(path)
-        except OSError:  # a dangling link: listed, so that it is reported as missing
-            status = None  # type: ignore[assignment]
-        if status is None:
-            yield path, prefix + name, os.stat_result((0, 0, 0, 0, 0, 0, -1, 0, 0, 0))
-        elif stat.S_ISREG(status.st_mode):
-            yield path, prefix + name, status
+            yield from _walk(path, f"{prefix}{name}/", (*above, here), linked, listing)
+        else:
+            yield path, prefix + name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to what cannot be reached: listed as a file, reported as missing
+        return False
+
+
+def _image(image_id: str, path: str, root: str, box: Box | None = None) -> ImageFile | None:
+    """The image at a path, missing or not; None for pipes, devices and the like."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ImageFile(image_id, path, root, -1, 0, box)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return ImageFile(image_id, path, root, status.st_size, status.st_mtime_ns, box)
 
 
 def _add_file(listing: Listing, path: str, root: str, box: Box | None = None, image_id: str | None = None) -> None:
-    if box is None and image_id is None and _extension(path) == "tar":
+    if box is None and image_id is None and _extension(path) == "tar" and os.path.exists(path):
         _add_tar(listing, path, root)
         return
     default = _id(path, root) + (f"#{box[0]},{box[1]},{box[2]},{box[3]}" if box else "")
-    image = ImageFile(image_id or default, os.path.abspath(path), root, -1, 0, box)
-    try:
-        status = os.stat(path)
-        image = replace(image, bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-    except OSError:
-        pass  # missing: the run lists it and goes on
+    image = _image(image_id or default, os.path.abspath(path), root, box)
+    if image is None:
+        raise InputError(f"{escape(path)} is neither a file nor a folder")
     listing.images.append(image)
 
 
 def _add_tar(listing: Listing, path: str, root: str) -> None:
-    """Members are read in place, by offset; nothing is unpacked."""
+    """Members are read in place, by offset; nothing is unpacked. Of members with one name the last counts."""
     archive, full = _id(path, root), os.path.abspath(path)
+    members: dict[str, ImageFile] = {}
     try:
         with tarfile.open(path, "r:", errors="surrogateescape") as file:
             for member in file:
                 name = member.name.removeprefix("./")
+                if member.islnk() and (target := members.get(member.linkname.removeprefix("./"))) is not None:
+                    members[name] = replace(target, id=f"{archive}/{name}")
                 if not member.isreg() or any(part.startswith(".") for part in name.split("/")):
                     continue
                 if _extension(name) not in EXTENSIONS:
                     listing.others += 1
                     continue
-                listing.images.append(
-                    ImageFile(
-                        f"{archive}/{name}",
-                        full,
-                        root,
-                        member.size,
-                        int(member.mtime * 1e9),
-                        offset=member.offset_data,
-                    )
+                changed = int(member.mtime * 1e9)
+                members[name] = ImageFile(
+                    f"{archive}/{name}", full, root, member.size, changed, offset=member.offset_data
                 )
-    except tarfile.ReadError as error:
-        raise InputError(
-            f"{escape(path)} is not a sound, uncompressed tar archive ({error}); unpack or decompress it first"
-        ) from error
+    except (tarfile.ReadError, OSError) as error:
+        if not members:
+            raise InputError(
+                f"{escape(path)} is not a sound, uncompressed tar archive ({error}); unpack or decompress it first"
+            ) from error
+        listing.notes.append(f"{escape(path)} is cut short ({error}); {len(members)} images of it are listed")
+    listing.images += members.values()
 
 
 def _add_list(listing: Listing, content: bytes, root: str, what: str) -> None:
@@ -265,23 +285,30 @@ def _add_list(listing: Listing, content: bytes, root: str, what: str) -> None:
 
 def _add_csv(listing: Listing, content: bytes, root: str, what: str) -> None:
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    table = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     corners = ("x1", "y1", "x2", "y2")
-    for line in table:
+    for line in _lines(table, what):
         where = f"{what}, line {table.line_num}"
         if not line.get("path"):
             raise InputError(f"{where}: the path is empty")
         given = [line.get(corner) or None for corner in corners]
         try:
             numbers = [round(float(value)) for value in given if value is not None]
-        except ValueError:
+        except (ValueError, OverflowError):
             raise InputError(f"{where}: x1,y1,x2,y2 must be numbers, got {given}") from None
         if len(numbers) not in (0, 4):
             raise InputError(f"{where}: give all of x1,y1,x2,y2 or none")
-        if numbers and not (0 <= numbers[0] < numbers[2] and 0 <= numbers[1] < numbers[3]):
+        if numbers and not (0 <= numbers[0] < numbers[2] < 2**31 and 0 <= numbers[1] < numbers[3] < 2**31):
             raise InputError(f"{where}: the box {numbers} is empty or begins outside the image")
         box = (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None
         _add_file(listing, os.path.join(root, line["path"]), root, box, line.get("id") or None)
+
+
+def _lines(table: csv.DictReader[str], what: str) -> Iterator[dict[str, str]]:
+    try:
+        yield from table
+    except csv.Error as error:
+        raise InputError(f"{what}, line {table.line_num}: {error}") from error
 
 
 def _refuse_repeats(images: Iterable[ImageFile]) -> None:

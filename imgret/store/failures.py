@@ -66,7 +66,7 @@ def load(path: Path) -> list[Failure]:
                     reason=line["reason"],
                     message=line["message"],
                     bytes=int(line["bytes"]),
-                    mtime_ns=int(line["mtime_ns"]),
+                    mtime_ns=int(line["mtime_ns"] or 0),
                     retry=line["retry"] == "yes",
                 )
                 for line in csv.DictReader(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -36,14 +37,15 @@ class WriterLock:
                 f"{self._path.parent} is being written by {_describe(holder)}; "
                 "wait for it, or give each process its own store with --part I/N"
             ) from None
-        file.truncate(0)
         about = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        file.write(json.dumps(about).encode())
-        file.flush()
+        with contextlib.suppress(OSError):  # a courtesy to others; on a full disk the lock holds without it
+            file.truncate(0)
+            file.write(json.dumps(about).encode())
+            file.flush()
         self._file = file
         return self
 
@@ -51,7 +53,8 @@ class WriterLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.truncate(0)
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
             self._file.close()  # closing drops the lock; the empty file stays, removing it would race
             self._file = None
 

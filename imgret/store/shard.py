@@ -33,7 +33,7 @@ class Shard:
     descriptors   [N, D] float16 or float32 unit rows
     width, height [N] int32, pixels as displayed (after EXIF orientation), before any crop
     bytes         [N] int64, size of the image file
-    mtime_ns      [N] int64, when the file was last changed, nanoseconds since 1970; 0 inside archives
+    mtime_ns      [N] int64, when the file (or tar member) was last changed, nanoseconds since 1970
     root          [N] uint16, which of the store's roots the id is relative to
     sha256        [N, 32] uint8, hash of the image file's bytes
     box           [N, 4] int32 crop x1, y1, x2, y2 (right and bottom exclusive), -1 where the whole
@@ -86,7 +86,7 @@ def read(path: Path, fingerprint: str | None = None) -> Shard:
         with open(path, "rb") as raw, h5py.File(raw, "r") as file:
             return _read(path, file, fingerprint)
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing; was it moved or deleted? Extract again to make it anew") from None
+        raise StoreError(f"{path} is missing; restore it, or extract again into a new store") from None
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is not a sound shard: {error}") from error
 

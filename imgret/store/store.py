@@ -123,6 +123,13 @@ class Store:
             raise StoreError(
                 f"{path} is not a store: it has no {STORE_FILE}. Make one: imgret extract IMAGES -o {path}"
             )
+        try:
+            return cls._read(path)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path}: {STORE_FILE} or {MANIFEST_FILE} is damaged ({error!r}); restore it") from error
+
+    @classmethod
+    def _read(cls, path: Path) -> Store:
         about = _read_json(path / STORE_FILE, SCHEMA)
         recipe = about["recipe"]
         if about["fingerprint"] != fingerprint_of(recipe):

@@ -12,6 +12,7 @@ import numpy as np
 
 from imgret import atomic
 from imgret.errors import StoreError
+from imgret.ids import from_bytes
 from imgret.store import failures as register
 from imgret.store import shard as shards
 from imgret.store.failures import Failure
@@ -62,8 +63,9 @@ class StoreWriter:
             self.store = current
         else:
             atomic.write_json(folder / STORE_FILE, self.store.about())
-        for left in folder.glob(f"*{atomic.PARTIAL}"):
-            left.unlink()
+        for pattern in ("shard-*.h5", STORE_FILE, MANIFEST_FILE, FAILURES_FILE):
+            for left in folder.glob(pattern + atomic.PARTIAL):
+                left.unlink()
         self.known, self.failures = recall(self.store)
         self._adopt()
 
@@ -74,7 +76,11 @@ class StoreWriter:
         for path in sorted(folder.glob("shard-*.h5")):
             if path.name in listed or not _SHARD_NAME.fullmatch(path.name):
                 continue
-            shard = shards.read(path, self.store.fingerprint)
+            try:
+                shard = shards.read(path, self.store.fingerprint)
+            except StoreError:  # no shard of ours: out of the way, not away
+                path.rename(path.with_name(path.name + ".damaged"))
+                continue
             entry = ShardEntry(path.name, len(shard), path.stat().st_size, shards.sha256_of(path))
             self._link(entry, shard)
             self._write_manifest()
@@ -99,8 +105,6 @@ class StoreWriter:
         number = 1 + max((int(_SHARD_NAME.fullmatch(e.file)[1]) for e in self.store.shards), default=-1)  # type: ignore[index]
         path = self.store.path / f"shard-{number:05d}.h5"
         size, digest = shards.write(path, shard, self.store.fingerprint)
-        for image_id in shard.ids:
-            self.failures.pop(image_id.decode("utf-8", "surrogateescape"), None)
         self._link(ShardEntry(path.name, len(shard), size, digest), shard)
         self.save()
 
@@ -125,6 +129,8 @@ class StoreWriter:
         atomic.write_json(self.store.path / MANIFEST_FILE, self.store.manifest())
 
     def _link(self, entry: ShardEntry, shard: Shard) -> None:
+        for image_id in shard.ids:
+            self.failures.pop(from_bytes(image_id), None)
         self.drop([image_id for image_id in shard.ids if image_id in self.known])
         self.store.shards.append(entry)
         remember(self.known, self.store, len(self.store.shards) - 1, shard, np.arange(len(shard)))

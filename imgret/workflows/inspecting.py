@@ -42,6 +42,7 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
 
 def _store(path: Path, every_file: bool) -> Inspection:
     from imgret.store import failures
+    from imgret.store import shard as shards
     from imgret.store.store import FAILURES_FILE, Store
 
     store = Store.open(path)
@@ -72,12 +73,18 @@ def _store(path: Path, every_file: bool) -> Inspection:
     orphans = sorted(file.name for file in path.glob("shard-*.h5") if file.name not in listed)
     if orphans:
         found.facts["finished but not listed"] = f"{', '.join(orphans)} (the next extract takes them in)"
+    for name in orphans:
+        try:
+            shards.read(path / name, store.fingerprint)
+        except ImgretError as error:
+            found.problems.append(f"{name} is not in the manifest, and: {error}")
     return found
 
 
 def _shard(path: Path) -> Inspection:
     from imgret.ids import escape, from_bytes
     from imgret.store import shard as shards
+    from imgret.store.store import Store
 
     shard = shards.read(path)
     first = ", ".join(escape(from_bytes(raw)) for raw in shard.ids[:3])
@@ -91,6 +98,12 @@ def _shard(path: Path) -> Inspection:
             "sha256": shards.sha256_of(path),
         },
     )
+    if Store.exists(path.parent):
+        known = {entry.file: entry.sha256 for entry in Store.open(path.parent).shards}
+        if known.get(path.name, found.facts["sha256"]) != found.facts["sha256"]:
+            found.problems.append("damaged: its SHA-256 differs from the manifest beside it")
+    else:
+        found.facts["sha256"] += " (no manifest beside it to compare with)"
     if len(set(shard.ids)) < len(shard):
         found.problems.append("an id stands in it twice")
     return found

@@ -123,7 +123,6 @@ def test_options_left_out_are_taken_from_the_store(job, photos):
         {"precision": "bf16"},
         {"weights": "auto"},
         {"seed": 7},
-        {"weights": "x.safetensors"},
     ],
 )
 def test_another_recipe_is_refused_in_words(job, change):
@@ -372,3 +371,97 @@ def test_a_shard_of_another_recipe_is_refused_by_name(job, tmp_path):
     shutil.copy(tmp_path / "other/shard-00000.h5", job.output / "shard-00000.h5")
     with pytest.raises(StoreError, match="another recipe"):
         shards.read(job.output / "shard-00000.h5", Store.open(job.output).fingerprint)
+
+
+def test_a_dangling_link_is_a_failure_that_the_next_run_can_read(job, photos):
+    (photos / "a/gone.jpg").symlink_to(photos / "nowhere.jpg")
+    for _ in range(2):
+        assert dict(workflows.extract(job).failures) == {"missing": 1}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="drops its rights to test them")
+def test_a_folder_that_cannot_be_read_loses_nothing(job, photos, tmp_path):
+    workflows.extract(job)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != folder.parent and folder.owner() == "root":
+            folder.chmod(folder.stat().st_mode | 0o755)
+    job.output.chmod(0o777)
+    for file in job.output.iterdir():
+        file.chmod(0o666)
+    (photos / "a").chmod(0o700)
+    os.seteuid(65534)
+    try:
+        report = workflows.extract(replace(job, prune=True))
+    finally:
+        os.seteuid(0)
+    assert (report.gone, report.pruned) == (0, 0)
+    assert len(contents(job.output)) == 6
+
+
+def test_a_box_that_left_the_list_is_gone(job, photos, tmp_path):
+    listed = tmp_path / "list.csv"
+    boxed = replace(job, images=(), list_file=listed, root=photos, prune=True)
+    listed.write_text("path,x1,y1,x2,y2\na/0.png,0,0,20,20\n")
+    workflows.extract(boxed)
+    listed.write_text("path,x1,y1,x2,y2\na/0.png,0,0,30,20\n")
+    report = workflows.extract(boxed)
+    assert (report.added, report.pruned) == (1, 1)
+    assert list(contents(job.output)) == ["a/0.png#0,0,30,20"]
+
+
+def test_other_files_in_the_folder_of_a_store_are_left_alone(job):
+    job.output.mkdir()
+    (job.output / "movie.mkv.partial").write_text("mine")
+    workflows.extract(job)
+    assert (job.output / "movie.mkv.partial").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "failures.csv", "index.json"])
+def test_a_folder_that_holds_something_else_is_refused(job, name):
+    job.output.mkdir()
+    (job.output / name).write_text("mine")
+    with pytest.raises(ImgretError, match="a folder of its own"):
+        workflows.extract(job)
+    assert (job.output / name).read_text() == "mine"
+
+
+def test_a_shard_that_is_none_is_put_aside(job):
+    workflows.extract(job)
+    (job.output / "shard-00007.h5").write_bytes(b"")
+    assert workflows.inspect(job.output).problems
+    assert workflows.extract(job).kept == 6
+    assert (job.output / "shard-00007.h5.damaged").exists()
+    assert workflows.inspect(job.output).problems == []
+
+
+def test_a_damaged_description_is_said_in_words(job):
+    workflows.extract(job)
+    (job.output / "store.json").write_text('{"schema": "imgret.store/1"}')
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(job.output)
+
+
+def test_an_error_in_the_middle_keeps_what_is_described(job):
+    def fail(done: int, total: int, failed: int) -> None:
+        if done == 4:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        workflows.extract(replace(job, batch_size=1), progress=fail)
+    assert len(contents(job.output)) == 4
+
+
+def test_another_weights_file_is_refused_even_when_there_is_nothing_to_do(job, tmp_path):
+    from imgret.models import load_model, save_weights
+
+    workflows.extract(job)
+    same = tmp_path / "same.safetensors"
+    save_weights(load_model("mean-colour", weights="none").model, same, {})
+    assert workflows.extract(replace(job, weights=str(same))).kept == 6
+    other = tmp_path / "other.safetensors"
+    model = load_model("mean-colour", weights="none").model
+    model.mean += 1
+    save_weights(model, other, {})
+    for change in ({"weights": str(other)}, {"model": str(other), "weights": None}):
+        with pytest.raises(RecipeError, match="weights"):
+            workflows.extract(replace(job, **change))

@@ -42,7 +42,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
     listing = files.find([str(tmp_path / "photos")])
     assert ids(listing) == ["a.jpg", "linked/b.jpg"]
-    assert any("links back" in note for note in listing.notes)
+    assert any("looked at already" in note for note in listing.notes)
 
 
 def test_a_dangling_link_is_listed_as_missing(tmp_path):
@@ -186,3 +186,56 @@ def test_camera_raw_names_count_as_images_so_that_they_are_reported(tmp_path):
 def test_path_objects_are_not_needed_for_the_listing_to_know_its_roots(tmp_path):
     save(tmp_path, "a.jpg", 1)
     assert files.find([str(tmp_path)]).roots == [str(Path(tmp_path).absolute())]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_to_itself_hides_nothing_beside_it(tmp_path):
+    save(tmp_path, "a.jpg", 1)
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    assert [(image.id, image.missing) for image in files.find([str(tmp_path)]).images] == [
+        ("a.jpg", False),
+        ("self.jpg", True),
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_folders_that_link_to_one_another_are_each_looked_at_once(tmp_path):
+    for number in range(8):
+        save(tmp_path, f"{number}/x.jpg", number)
+    for one in range(8):
+        for other in range(8):
+            if one != other:
+                (tmp_path / f"{one}/to-{other}").symlink_to(tmp_path / str(other))
+    assert len(files.find([str(tmp_path)]).images) <= 16
+
+
+def test_a_pipe_is_neither_waited_for_nor_an_image(tmp_path):
+    save(tmp_path, "a.jpg", 1)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert ids(files.find([str(tmp_path)])) == ["a.jpg"]
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        files.find([str(tmp_path / "pipe.jpg")])
+
+
+def test_the_last_of_two_members_with_one_name_counts_and_links_are_resolved(tmp_path, monkeypatch):
+    save(tmp_path, "a.png", 1)
+    save(tmp_path, "b.png", 2, (30, 30))
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(tmp_path / "a.png", "x.png")
+        archive.add(tmp_path / "b.png", "x.png")
+        link = tarfile.TarInfo("y.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "x.png"
+        archive.addfile(link)
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["set.tar"])
+    assert ids(listing) == ["set.tar/x.png", "set.tar/y.png"]
+    assert {image.bytes for image in listing.images} == {(tmp_path / "b.png").stat().st_size}
+
+
+def test_a_glob_looks_into_folders_and_passes_over_other_files(tmp_path, monkeypatch):
+    save(tmp_path, "p/a/1.jpg", 1)
+    save(tmp_path, "p/2.jpg", 2)
+    (tmp_path / "p/readme.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["p/*"])
+    assert (sorted(ids(listing)), listing.others) == (["p/2.jpg", "p/a/1.jpg"], 1)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +93,39 @@ def test_a_file_that_kills_its_worker_is_unreadable_and_the_rest_goes_on(tmp_pat
     assert found[6][1].reason == "unreadable"
     assert "ended the worker" in found[6][1].message
     assert all(isinstance(result, Decoded) for number, (_, result) in enumerate(found) if number != 6)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+def test_workers_end_when_their_main_process_is_killed(tmp_path):
+    save(tmp_path, "a.png", 1)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import itertools, os, signal, sys, time\n"
+        "from imgret.images import files\n"
+        "from imgret.images.decode import DecodeRule\n"
+        "from imgret.images.stream import decode_stream\n"
+        "if __name__ == '__main__':\n"
+        "    (image,) = files.find([sys.argv[1]]).images\n"
+        "    stream = decode_stream(itertools.repeat(image), DecodeRule(64), workers=2, window=4)\n"
+        "    next(stream)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "IMGRET_TEST_MARK": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "a.png")], env=environment, timeout=60)
+    assert done.returncode == -9
+    deadline = time.time() + 10
+    while (left := _marked(str(tmp_path))) and time.time() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes that carry the mark in their environment and are not zombies."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and mark.encode() in Path(f"/proc/{entry}/environ").read_bytes():
+                found.append(int(entry))
+        except OSError:
+            continue
+    return found
