@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgret.demo import chance
 from imgret.demo.draw import SCENES, VIEWS, Collection, draw_collection
+from imgret.errors import InputError
 
 if TYPE_CHECKING:
     from imgret.evaluation.scores import Scores
@@ -82,6 +83,8 @@ def run_demo(
     started = time.perf_counter()
     output = Path(output)
     store, index, page = output / "store", output / "index", output / "index.html"
+    if output.is_dir() and any(output.iterdir()) and not (output / "collection").is_dir():
+        raise InputError(f"{output} holds something else; name a new folder for the demo with -o")
 
     say(f"1. Drawing {len(scenes)} scenes, {views} views of each, as a telephone would take them.")
     collection = draw_collection(output, scenes=scenes, views=views, seed=seed)

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from imgret.cli.demo import demo
 from imgret.demo.run import run_demo
+from imgret.errors import InputError
 
 FEW = {"scenes": ("harbour", "book", "plate"), "views": 3, "workers": 0, "device": "cpu"}
 
@@ -73,3 +74,10 @@ def test_the_full_demo_from_the_command_line(tmp_path):
     scores = {line.split()[0]: float(line.split()[1]) for line in result.stdout.splitlines() if "%" in line}
     assert scores["mAP"] > 30
     assert scores["R@1"] > 50
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(InputError, match="a new folder"):
+        run_demo(tmp_path)
+    assert (tmp_path / "index.html").read_text() == "mine"
