@@ -62,20 +62,21 @@ def search(
 
     index = Index.open(Path(index_path))
     asked = _queries(index, queries, box, options or QueryOptions(), say)
+    answers: dict[str, Answer] = {}
     depth = k + exclude_self
-    while True:
-        ranking = search_index(index, asked.descriptors, asked.ids, depth)
-        found = [
-            _hits(index, ranking, line, k, path, exclude_self, min_score, images)
-            for line, path in enumerate(asked.paths)
-        ]
-        # what is left out of an answer (the query itself, other crops of its file) makes room for more
-        if depth >= index.count or not exclude_self or all(full for _, full in found):
-            break
+    pending = list(range(len(asked.ids)))
+    while pending:
+        ranking = search_index(index, asked.descriptors[pending], [asked.ids[number] for number in pending], depth)
+        short = []
+        for line, number in enumerate(pending):
+            name, path = asked.ids[number], asked.paths[number]
+            hits, full = _hits(index, ranking, line, k, path, exclude_self, min_score, images)
+            answers[name] = Answer(name, path, hits)
+            if not full:
+                short.append(number)
+        # what was left out of an answer (the query itself, other crops of its file) makes room for more
+        pending = short if exclude_self and depth < index.count else []
         depth *= 4
-    answers = {
-        name: Answer(name, path, hits) for name, path, (hits, _) in zip(asked.ids, asked.paths, found, strict=True)
-    }
     return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in asked.order]
 
 

@@ -31,7 +31,7 @@ def slowly(done, total, failed):
     time.sleep(0.02)
 
 workflows.extract(ExtractJob(images=(sys.argv[1],), output=sys.argv[2], model="mean-colour", weights="none",
-    workers=0, precision="fp32", image_size=64, device="cpu", shard_size=4, batch_size=2), progress=slowly)
+    workers=2, precision="fp32", image_size=64, device="cpu", shard_size=4, batch_size=2), progress=slowly)
 """
 
 
