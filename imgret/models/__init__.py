@@ -58,6 +58,38 @@ MODELS: dict[str, ModelCard] = {
         parameters=47_946_065,
         gmacs=42.98,
     ),
+    "dalg": ModelCard(
+        "imgret.models.dalg:DALG",
+        dim=512,
+        summary="transformer trunk, windowed local branch, cross-attention fusion, one scale",
+        paper="arXiv:2207.00287",
+        backbone="swin_small_patch4_window7_224",
+        image_size=512,
+    ),
+    "dtop": ModelCard(
+        "imgret.models.dtop:DToP",
+        dim=1536,
+        summary="hybrid CNN and ViT: class and patch tokens of several layers, enhanced locality",
+        paper="arXiv:2210.11909",
+        backbone="vit_base_r50_s16_384",
+        image_size=512,
+    ),
+    "gala": ModelCard(
+        "imgret.models.gala:GALA",
+        dim=512,
+        summary="global-and-local gates inside a ResNet, open to supervision by click maps",
+        paper="arXiv:1805.08819",
+        backbone="resnet50",
+        image_size=1024,
+    ),
+    "gsa": ModelCard(
+        "imgret.models.gsa:GSANet",
+        dim=512,
+        summary="content and axial positional global self-attention inside a ResNet",
+        paper="arXiv:2010.03019",
+        backbone="resnet50",
+        image_size=1024,
+    ),
 }
 
 _HOMES = {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imgret.nn.backbones import Trunk
+from imgret.nn.backbones import Pyramid
 from imgret.nn.folding import fold_batch_norm
 
 MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
@@ -18,8 +18,8 @@ MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
 class DescriptorModel(nn.Module):
     """A model that turns images into unit descriptors.
 
-    To write one: set `dim`, write `describe`, and `arguments` if the constructor takes any. Pixel
-    mean and std are buffers, so a weights file carries them.
+    To write one: set `dim`, write `describe`, `arguments` if the constructor takes any, and `views` if it
+    can show where it looks. Pixel mean and std are buffers, so a weights file carries them.
     """
 
     dim: int
@@ -34,6 +34,14 @@ class DescriptorModel(nn.Module):
     def describe(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W], sides at least 32 -> descriptors [B, dim], of any length."""
         raise NotImplementedError
+
+    def views(self, images: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Normalised images [B, 3, H, W] -> named maps [B, h, w], not negative: more is more attention.
+
+        "local" and "global" are the attentions of models that have them; "pooled" is the share of the pooled
+        vector that comes from each location. None by default.
+        """
+        return {}
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values: with them and the weights it can be built again."""
@@ -51,7 +59,7 @@ class DescriptorModel(nn.Module):
     def folded(self) -> DescriptorModel:
         """This model with its trunk's batch norms folded, for describing only; on the CPU, in place."""
         for name, part in self.named_children():
-            if isinstance(part, Trunk):
+            if isinstance(part, Pyramid):
                 setattr(self, name, fold_batch_norm(part))
         return self
 
@@ -63,6 +71,20 @@ class DescriptorModel(nn.Module):
         descriptor that is exactly zero has no direction and stays zero. ValueError for another shape
         or for integer pixels.
         """
+        rows = self.describe(self._normalised(images))
+        return F.normalize(rows.float(), dim=1)
+
+    @final
+    @torch.inference_mode()
+    def look(self, images: Tensor) -> dict[str, Tensor]:
+        """Where the model looks: name -> float32 map [B, h, w], not negative, for images as in `forward`.
+
+        The names are those of `views`; a map's cells are those of the layer it comes from, not pixels.
+        """
+        return {name: seen.float() for name, seen in self.views(self._normalised(images)).items()}
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """What `describe` is given: checked, at least 32 pixels a side, pixel mean and std removed."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(f"images must be floats [B, 3, H, W], got {images.dtype} {list(images.shape)}")
         images = images.to(self.mean.dtype)
@@ -71,5 +93,4 @@ class DescriptorModel(nn.Module):
             # Only the short side: keeping the shape of a 1 x 1000 sliver would make it 32 x 32000.
             size = (max(height, MIN_SIDE), max(width, MIN_SIDE))
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        rows = self.describe((images - self.mean) / self.std)
-        return F.normalize(rows.float(), dim=1)
+        return (images - self.mean) / self.std

@@ -32,6 +32,10 @@ class GeMModel(DescriptorModel):
         """[B, 3, H, W] -> [B, channels of the trunk], every entry at least eps."""
         return self.pool(self.trunk(images))
 
+    def views(self, images: Tensor) -> dict[str, Tensor]:
+        """pooled."""
+        return {"pooled": self.pool.share(self.trunk(images))}
+
     def arguments(self) -> dict[str, Any]:
         """backbone, and the p training started from."""
         return {"backbone": self.backbone, "p": self.initial_p}

@@ -16,6 +16,7 @@ from imgret.nn.attention import (
 )
 from imgret.nn.backbones import build_trunk
 from imgret.nn.pooling import GeM
+from imgret.nn.projection import Projection
 
 PARTS = ("both", "channel", "spatial", "none")
 
@@ -71,11 +72,7 @@ class GLAM(DescriptorModel):
         streams = 1 + self.has_local + self.has_global
         self.fusion = nn.Parameter(torch.zeros(streams)) if streams > 1 else None
         self.pool = GeM()
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(channels, dim)
-        nn.init.xavier_normal_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
-        self.norm = nn.BatchNorm1d(dim)
+        self.projection = Projection(channels, dim, dropout)
 
     def describe(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, dim]."""
@@ -83,7 +80,10 @@ class GLAM(DescriptorModel):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The fused map F_gl [B, c, h, w] of normalised images: eq. 7."""
-        features = self.trunk(images)  # F [B, c, h, w], read by both branches
+        return self.fuse(self.trunk(images))
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """F [B, c, h, w], read by both branches -> F_gl [B, c, h, w]: eq. 7."""
         if self.fusion is None:
             return features
         weights = self.fusion_weights()  # local, global, trunk
@@ -96,7 +96,18 @@ class GLAM(DescriptorModel):
 
     def aggregate(self, features: Tensor) -> Tensor:
         """A map [B, c, h, w] -> [B, dim]: GeM, dropout, FC, batch norm."""
-        return self.norm(self.fc(self.dropout(self.pool(features))))
+        return self.projection(self.pool(features))
+
+    def views(self, images: Tensor) -> dict[str, Tensor]:
+        """local: the gain 1 + A_ls of each location; global: what A_gs gives it, mean over queries; pooled."""
+        features = self.trunk(images)
+        seen = {}
+        if self.local_spatial is not None:
+            seen["local"] = (1 + self.local_spatial(features)).squeeze(1).clamp(min=0)
+        if self.global_spatial is not None:
+            received = self.global_spatial.attention(features).mean(2)  # [B, hw keys]
+            seen["global"] = received.unflatten(1, features.shape[2:])
+        return {**seen, "pooled": self.pool.share(self.fuse(features))}
 
     def local_map(self, features: Tensor) -> Tensor:
         """F_l = F_lc * A_ls + F_lc with F_lc = F * A_lc + F; an absent part changes nothing."""

@@ -23,6 +23,7 @@ from imgret.errors import UnknownNameError, WeightsError
 from imgret.tables import did_you_mean
 
 WEIGHTS_FILE = "model.safetensors"  # what timm's repositories call it; pickled files are never taken
+TINY_HYBRID = "vit_tiny_r_s16_p8_224"
 OFFLINE_WAYS = (
     "Offline: --weights FILE, or fill the cache on another machine, copy it here and set HF_HOME to it, "
     "or --weights none --seed 0 for a test"
@@ -31,30 +32,87 @@ OFFLINE_WAYS = (
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
 
-class Trunk(nn.Module):
-    """A timm network cut after its last feature map: normalised images [B, 3, H, W] -> [B, C, h, w].
+class Pyramid(nn.Module):
+    """A timm network cut after its last feature maps: normalised images [B, 3, H, W] -> maps [B, C_i, h_i, w_i].
 
-    Convolutional maps end as timm leaves them (after the last ReLU for a ResNet); a transformer's are
-    its last block's tokens, before the final norm, and take both signs.
+    The maps come shallow first, with `widths` C_i and `strides` in pixels. Convolutional maps end as timm leaves
+    them (after the last ReLU for a ResNet); a transformer's are a block's tokens, before the final norm,
+    and take both signs.
     """
 
     def __init__(self, net: nn.Module, on_grid: bool) -> None:
         super().__init__()
         self.net = net
         info: Any = net.feature_info
-        self.channels: int = info.channels()[-1]
-        self.stride: int = info.reduction()[-1]
+        self.widths: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
         self.on_grid = on_grid
         self.channels_last: bool = getattr(net, "output_fmt", None) == "NHWC"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The last map, channels first. Trunks that cut patches see the image at the next whole patch."""
+    @property
+    def channels(self) -> int:
+        """Channels of the last map."""
+        return self.widths[-1]
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image for one cell of the last map."""
+        return self.strides[-1]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps, channels first. Networks that cut patches see the image at the next whole patch."""
         if self.on_grid:
-            size = tuple(math.ceil(side / self.stride) * self.stride for side in images.shape[2:])
-            if size != tuple(images.shape[2:]):
-                images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        features = self.net(images)[-1]
-        return features.permute(0, 3, 1, 2) if self.channels_last else features
+            images = to_whole_patches(images, self.stride)
+        maps = self.net(images)
+        return [features.permute(0, 3, 1, 2) for features in maps] if self.channels_last else maps
+
+    def forward(self, images: Tensor) -> Any:
+        """Every map, shallow first."""
+        return self.maps(images)
+
+
+class Trunk(Pyramid):
+    """A pyramid of one map, the last: normalised images [B, 3, H, W] -> [B, C, h, w]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The last map, channels first."""
+        return self.maps(images)[-1]
+
+
+class TokenTrunk(nn.Module):
+    """A timm vision transformer, its last `layers` blocks read: normalised images [B, 3, H, W] -> tokens.
+
+    Returns (class tokens [B, k, D], patch tokens [B, k, D, h, w]), shallow first, each after the final
+    LayerNorm. The pretrained position embedding is interpolated to every grid (bicubic).
+    """
+
+    def __init__(self, net: nn.Module, layers: int) -> None:
+        super().__init__()
+        self.net = net
+        self.layers = layers
+        of: Any = net
+        self.channels: int = of.embed_dim
+        self.stride: int = of.patch_embed.feat_ratio()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The image is seen at the next whole patch, so any size will do."""
+        images = to_whole_patches(images, self.stride)
+        grid = [side // self.stride for side in images.shape[2:]]
+        net: Any = self.net
+        found = net.forward_intermediates(
+            images, self.layers, return_prefix_tokens=True, norm=True, output_fmt="NLC", intermediates_only=True
+        )
+        first = torch.stack([prefix[:, 0] for _, prefix in found], 1)  # registers, if any, come after the class
+        patches = torch.stack([tokens for tokens, _ in found], 1)  # [B, k, hw, D]
+        return first, patches.transpose(2, 3).unflatten(3, grid)
+
+
+def to_whole_patches(images: Tensor, stride: int) -> Tensor:
+    """Images [B, C, H, W] with both sides stretched (bilinear) to the next multiple of `stride`."""
+    size = tuple(math.ceil(side / stride) * stride for side in images.shape[2:])
+    if size == tuple(images.shape[2:]):
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def build_trunk(
@@ -66,17 +124,33 @@ def build_trunk(
     `fetch_pretrained`). UnknownNameError for a name timm does not have; WeightsError for weights that
     cannot be had and for networks that have no feature map or work at one image size only.
     """
-    check_backbone(name)
-    cfg = get_pretrained_cfg(name)
-    options: dict[str, Any] = {"features_only": True, "out_indices": (-1,), "pretrained": pretrained}
-    if pretrained:
-        options["pretrained_cfg_overlay"] = {"file": str(fetch_pretrained(name))}
-    fixed = bool(cfg.fixed_input_size)
-    net, ways = _create(name, options, ANY_SIZE if fixed else ({},))
-    trunk = Trunk(net, on_grid=fixed)
-    if fixed and not ways:
-        _check_any_size(name, trunk)
-    return trunk, trunk.channels, tuple(cfg.mean), tuple(cfg.std)
+    trunk, mean, std = _build(name, pretrained, Trunk, features_only=True, out_indices=(-1,))
+    return trunk, trunk.channels, mean, std
+
+
+def build_pyramid(
+    name: str, maps: int, pretrained: bool = False
+) -> tuple[Pyramid, tuple[float, float, float], tuple[float, float, float]]:
+    """(pyramid of the last `maps` maps, mean, std) for a timm name; raises as `build_trunk` does."""
+    return _build(name, pretrained, Pyramid, features_only=True, out_indices=tuple(range(-maps, 0)))
+
+
+def build_token_trunk(
+    name: str, layers: int, pretrained: bool = False
+) -> tuple[TokenTrunk, tuple[float, float, float], tuple[float, float, float]]:
+    """(trunk of the tokens of the last `layers` blocks, mean, std) for a vision transformer of timm.
+
+    Raises as `build_trunk` does, and WeightsError for a network without a class token or with fewer blocks.
+    """
+
+    def tokens(net: Any, _on_grid: bool) -> TokenTrunk:
+        if getattr(net, "cls_token", None) is None or not hasattr(net, "forward_intermediates"):
+            raise WeightsError(f"backbone {name} has no class token; take a vision transformer such as {TINY_HYBRID}")
+        if len(net.blocks) < layers:
+            raise WeightsError(f"backbone {name} has {len(net.blocks)} layers, fewer than the {layers} asked for")
+        return TokenTrunk(net, layers)
+
+    return _build(name, pretrained, tokens, num_classes=0)
 
 
 def check_backbone(name: str) -> None:
@@ -163,6 +237,24 @@ def _hub_is_off() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
+def _build(
+    name: str, pretrained: bool, wrap: Callable[[nn.Module, bool], Any], **options: Any
+) -> tuple[Any, tuple[float, float, float], tuple[float, float, float]]:
+    """(wrap(network, whether it cuts the image into patches), mean, std), checked to take any size."""
+    check_backbone(name)
+    cfg = get_pretrained_cfg(name)
+    options["pretrained"] = pretrained
+    if pretrained:
+        # custom_load would read the file as the authors' .npz, not as the safetensors it is
+        options["pretrained_cfg_overlay"] = {"file": str(fetch_pretrained(name)), "custom_load": False}
+    fixed = bool(cfg.fixed_input_size)
+    net, ways = _create(name, options, ANY_SIZE if fixed else ({},))
+    wrapped = wrap(net, fixed)
+    if fixed and not ways:
+        _check_any_size(name, wrapped)
+    return wrapped, tuple(cfg.mean), tuple(cfg.std)
+
+
 def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and the first of `ways` its constructor accepts."""
     for way in ways:
@@ -176,7 +268,7 @@ def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]
     raise AssertionError("ways is never empty")
 
 
-def _check_any_size(name: str, trunk: Trunk) -> None:
+def _check_any_size(name: str, trunk: Any) -> None:
     """WeightsError unless a network that names one input size takes another as well."""
     probe = torch.zeros(1, 3, 8 * trunk.stride, 9 * trunk.stride)
     mode = trunk.training

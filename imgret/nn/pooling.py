@@ -31,6 +31,21 @@ def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
         return largest.flatten(1) * mean.pow(1 / p)
 
 
+def gem_share(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
+    """Where a GeM vector f comes from: [B, C, H, W] -> [B, H, W], not negative, summing to 1 over space.
+
+    Channel c takes x_c^p / sum x_c^p of its value from each location, and f_c^2 / |f|^2 of the unit vector is
+    channel c; the share of a location is the sum over c of the two multiplied.
+    """
+    pooled = gem(features, p, eps)
+    x = features.to(pooled.dtype).clamp(min=eps)
+    power = torch.as_tensor(p, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
+    parts = (x / x.amax((2, 3), keepdim=True)).pow(power)  # scaled by the largest, as in `gem`
+    parts = parts / parts.sum((2, 3), keepdim=True)
+    energy = pooled.square() / pooled.square().sum(1, keepdim=True)  # [B, C], sums to 1
+    return (parts * energy[:, :, None, None]).sum(1)
+
+
 class GeM(nn.Module):
     """Generalised-mean pooling with one learnable power: [B, C, H, W] -> [B, C], float32, not normalised.
 
@@ -51,6 +66,10 @@ class GeM(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C]."""
         return gem(features, self.power, self.eps)
+
+    def share(self, features: Tensor) -> Tensor:
+        """The share of the pooled vector that comes from each location: see `gem_share`."""
+        return gem_share(features, self.power, self.eps)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""

@@ -54,8 +54,8 @@ def test_an_unknown_part_is_a_callers_mistake():
 def test_the_fully_connected_layer_starts_xavier_normal_without_bias():
     model = GLAM(TINY, dim=512)
     # Xavier: std = sqrt(2 / (96 + 512)) = 0.05735
-    assert model.fc.weight.std().item() == pytest.approx(0.05735, rel=0.02)
-    assert model.fc.bias.eq(0).all()
+    assert model.projection.fc.weight.std().item() == pytest.approx(0.05735, rel=0.02)
+    assert model.projection.fc.bias.eq(0).all()
 
 
 def test_scales_are_pooled_with_p_only_where_nothing_follows_gem():
