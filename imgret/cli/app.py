@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import demo, evaluate, extract, index, info, models, search
+from imgret.cli import attend, demo, evaluate, extract, index, info, models, search
 
 app = typer.Typer(
     name="imgret",
@@ -46,6 +46,7 @@ for command in (
     index.index,
     search.search,
     evaluate.eval_,
+    attend.attend,
     models.models,
     info.info,
     demo.demo,

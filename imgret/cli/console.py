@@ -66,7 +66,7 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
 
 
 @contextmanager
-def extraction_progress(quiet: bool) -> Iterator[Progress | None]:
+def extraction_progress(quiet: bool, doing: str = "extracting") -> Iterator[Progress | None]:
     """A bar with images/s and time left on a terminal; a line every ten seconds elsewhere; nothing if quiet."""
     if quiet:
         yield None
@@ -77,7 +77,7 @@ def extraction_progress(quiet: bool) -> Iterator[Progress | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("[bold]extracting"),
+        TextColumn(f"[bold]{doing}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

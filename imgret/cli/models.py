@@ -31,17 +31,11 @@ def models(
     from imgret.tables import look_up
 
     if name is None:
+        numbers = ("dim", "parameters", "GMACs")
         shown = console.table(
-            "model",
-            "dim",
-            "trunk",
-            "parameters",
-            "GMACs",
-            "image size",
-            "weights",
-            "what it is",
-            right=("dim", "parameters", "GMACs", "image size"),
+            "model", "dim", "trunk", "parameters", "GMACs", "weights", "arXiv", "what it is", right=numbers
         )
+        shown.columns[2].no_wrap = True  # a name to copy
         for key, card in MODELS.items():
             shown.add_row(
                 key,
@@ -49,12 +43,16 @@ def models(
                 card.backbone,
                 f"{card.parameters / 1e6:.1f} M",
                 f"{card.gmacs:.1f}",
-                f"{card.image_size} px",
-                "public trunk" if card.weights == "trunk" else "none yet",
+                "timm's" if card.weights == "trunk" else "none yet",
+                card.paper.removeprefix("arXiv:"),
                 card.summary,
-                *([card.paper] if verbose else []),
             )
         console.data().print(shown)
+        if not quiet:
+            console.talk().print(
+                "GMACs: 10^9 multiply-adds for one image of 512 x 512 pixels. imgret models NAME explains one.",
+                markup=False,
+            )
         return
     card = look_up(MODELS, "model", name)
     shown = console.table("model", name)
@@ -72,6 +70,11 @@ def models(
             f"imgret extract photos/ -o store --model {name}"
             + ("" if card.weights == "trunk" else " --weights none   (untrained)"),
         ),
+        ("where it looks", f"imgret attend photo.jpg --model {name} --weights none -o looks.png"),
     ):
-        shown.add_row(what, value)
+        shown.add_row(what, console.plain(value))
     console.data().print(shown)
+    steps = console.table("step", f"equation   [where it is from, if not from {card.paper}]")
+    for step, equation in card.equations:
+        steps.add_row(step, console.plain(equation))
+    console.data().print(steps)

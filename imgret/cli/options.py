@@ -17,6 +17,20 @@ Workers = Annotated[
         "--workers", "-j", min=0, help="Decode processes; 0 decodes in this one.", show_default="one per core"
     ),
 ]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="A name from `imgret models`, or a weights file (*.safetensors).", show_default=False
+    ),
+]
+WeightsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="auto (shipped, cached or a public download), none (random, from --seed) or a weights file.",
+        show_default="auto",
+    ),
+]
 WeightsNow = Annotated[
     str | None,
     typer.Option("--weights", help="Where the weights file of the index is now, if it moved.", show_default=False),
@@ -69,6 +83,16 @@ def parse_choice(choices: tuple[str, ...], text: str | None) -> str | None:
     if text is None or text in choices:
         return text
     raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}{did_you_mean(text, choices)}")
+
+
+def writable(path: Path, option: str) -> Path:
+    """The path of a file to write, or an InputError before any work is done for nothing."""
+    from imgret.errors import InputError
+
+    if not path.parent.is_dir() or path.is_dir():
+        problem = "it is a folder" if path.is_dir() else "its folder does not exist"
+        raise InputError(f"{option} {path} cannot be written: {problem}")
+    return path
 
 
 def existing(path: Path, what: str) -> Path:

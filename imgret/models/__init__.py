@@ -22,7 +22,8 @@ class ModelCard:
     `dim` 0 means "as many as the backbone has channels"; `backbone` is a timm name ("none": the model
     has no trunk); `image_size` is the longer side in pixels the paper works at. `weights` is "trunk" when
     a public pretrained backbone alone makes a useful model, "none" when it must be trained or given.
-    `parameters` and `gmacs` (10^9 multiply-adds for one 512 x 512 image) are with the default backbone.
+    `parameters` and `gmacs` (10^9 multiply-adds for one 512 x 512 image) are with the default backbone. `equations`
+    are (step, equation and its origin) pairs, in the order of the computation.
     """
 
     target: str
@@ -34,61 +35,136 @@ class ModelCard:
     weights: str = "none"
     parameters: int = 0
     gmacs: float = 0.0
+    equations: tuple[tuple[str, str], ...] = ()
 
 
 MODELS: dict[str, ModelCard] = {
     "gem": ModelCard(
         "imgret.models.gem:GeMModel",
         dim=0,
-        summary="pretrained trunk and generalised-mean pooling: the baseline, no training needed",
+        summary="trunk and generalised-mean pooling, the baseline",
         paper="arXiv:1711.02512",
         backbone="resnet50",
         image_size=1024,
         weights="trunk",
         parameters=23_508_033,
         gmacs=21.35,
+        equations=(
+            ("trunk", "F = last feature map of the trunk, F >= 0 for one that ends in a ReLU"),
+            (
+                "pooling",
+                "f_c = (mean over locations of max(F_c, eps)^p)^(1/p), p learnable from 3   [arXiv:1711.02512, eq. 3]",
+            ),
+        ),
     ),
     "glam": ModelCard(
         "imgret.models.glam:GLAM",
         dim=512,
-        summary="global-local, spatial-channel attention",
+        summary="local and global attention, channel and spatial",
         paper="arXiv:2107.08000",
         backbone="resnet101",
         image_size=1024,
         parameters=47_946_065,
         gmacs=42.98,
+        equations=(
+            ("local channel", "A_lc = sigmoid(conv1d(GAP(F)))"),
+            (
+                "local spatial",
+                "A_ls = conv1x1(F', conv3x3 of F' at dilations 1, 2, 3), F' = conv1x1(F)",
+            ),
+            ("local stream", "F_l = F_lc A_ls + F_lc with F_lc = F A_lc + F"),
+            ("global channel", "G_c = F softmax(k^T q), k and q = sigmoid(conv1d(GAP(F)))"),
+            ("global spatial", "G_s = conv1x1(V softmax(K^T Q)) over locations"),
+            ("global stream", "F_g = F_gc G_s + F_gc with F_gc = F G_c   [eq. 5]"),
+            ("fusion", "w_l F_l + w_g F_g + w F, (w_l, w_g, w) = softmax of three scalars   [eq. 7]"),
+            ("head", "GeM, dropout, FC, batch norm   [order ours]"),
+        ),
     ),
     "dalg": ModelCard(
         "imgret.models.dalg:DALG",
         dim=512,
-        summary="transformer trunk, windowed local branch, cross-attention fusion, one scale",
+        summary="transformer, windows, cross-attention fusion",
         paper="arXiv:2207.00287",
         backbone="swin_small_patch4_window7_224",
         image_size=512,
+        parameters=57_201_700,
+        gmacs=54.91,
+        equations=(
+            ("trunk", "X3, X4 = last two maps of a hierarchical transformer   [abstract; trunk ours]"),
+            (
+                "local branch",
+                "L0 = window attention of X3, plain then shifted by half a window   [abstract; sizes ours]",
+            ),
+            (
+                "spatial attention",
+                "s = softplus(conv1x1(ReLU(u))), L = s u / |u|, u = BN(conv1x1(L0))   [form of DELG/DOLG]",
+            ),
+            ("fusion", "T' = T + MHA(LN(T), L, L), T'' = T' + MLP(LN(T')), T = tokens of X4   [abstract; form ours]"),
+            ("head", "FC of [mean T''; GeM(X4)], batch norm   [ours]"),
+        ),
     ),
     "dtop": ModelCard(
         "imgret.models.dtop:DToP",
         dim=1536,
-        summary="hybrid CNN and ViT: class and patch tokens of several layers, enhanced locality",
+        summary="class and patch tokens of a CNN-ViT hybrid",
         paper="arXiv:2210.11909",
         backbone="vit_base_r50_s16_384",
         image_size=512,
+        parameters=128_297_537,
+        gmacs=153.77,
+        equations=(
+            ("trunk", "class and patch tokens of the last k = 6 layers of a CNN-ViT hybrid   [abstract; k ours]"),
+            ("class tokens", "u_c = FC(k class tokens)   [form ours]"),
+            ("patch tokens", "Y = conv1x1(k maps of patch tokens)   [form ours]"),
+            ("enhanced locality", "Y' = Y + ASPP(WaveBlock(InvertedResidual(Y)))   [sizes ours]"),
+            ("head", "[u_c; FC(GeM(Y'))], batch norm   [order ours]"),
+        ),
     ),
     "gala": ModelCard(
         "imgret.models.gala:GALA",
         dim=512,
-        summary="global-and-local gates inside a ResNet, open to supervision by click maps",
+        summary="global-and-local gates inside a ResNet",
         paper="arXiv:1805.08819",
         backbone="resnet50",
         image_size=1024,
+        parameters=28_708_039,
+        gmacs=22.97,
+        equations=(
+            ("global path", "g = W2 ReLU(W1 GAP(X))   [arXiv:2111.07624, which quotes the paper]"),
+            ("local path", "l = v2 ReLU(V1 X), one number a location   [same]"),
+            ("integration", "S = tanh(a (g + l) + m g l), a and m per channel   [same]"),
+            ("gate", "Y = X (1 + S) with a = m = 0 at start; the paper's own gate is Y = X S   [first form ours]"),
+            (
+                "supervision",
+                "|| A / |A| - M / |M| ||^2, A = mean over channels of S^2, M a click map   [A: released code]",
+            ),
+            ("head", "GeM, dropout, FC, batch norm   [ours]"),
+        ),
     ),
     "gsa": ModelCard(
         "imgret.models.gsa:GSANet",
         dim=512,
-        summary="content and axial positional global self-attention inside a ResNet",
+        summary="global self-attention inside a ResNet",
         paper="arXiv:2010.03019",
         backbone="resnet50",
         image_size=1024,
+        equations=(
+            (
+                "content",
+                "C = Q^T (softmax over all pixels(K) V), queries not normalised   [section 3; arXiv:1812.01243]",
+            ),
+            (
+                "position, columns",
+                "Yc(i) = sum over rows t of (Q(i) . Rc(t - i)) V(t), offsets -(L-1)..L-1   [section 3]",
+            ),
+            ("position, rows", "Yr(j) = sum over columns t of (Q(j) . Rr(t - j)) BN(Yc)(t)   [section 3]"),
+            ("module", "C + Yr   [figure 1]"),
+            (
+                "placement",
+                "conv3x3(x) + gamma GSA(x), last stage, gamma = 0 at start   [ours; the paper: GSA(x)]",
+            ),
+            ("head", "GeM, dropout, FC, batch norm   [ours]"),
+        ),
     ),
 }
 

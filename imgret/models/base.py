@@ -38,8 +38,8 @@ class DescriptorModel(nn.Module):
     def views(self, images: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Normalised images [B, 3, H, W] -> named maps [B, h, w], not negative: more is more attention.
 
-        "local" and "global" are the attentions of models that have them; "pooled" is the share of the pooled
-        vector that comes from each location. None by default.
+        "local" and "global" are the attentions of models that have them, "gate" a gain learned inside the trunk;
+        "pooled" is the share of the pooled vector that comes from each location. None by default.
         """
         return {}
 

@@ -1,7 +1,8 @@
 """The four attentions of GLAM (Song, Han, Avrithis, "All the attention you need", arXiv:2107.08000).
 
-Symbols: F is the trunk's map [B, c, h, w], c' the reduced number of channels. Where the paper leaves a
-choice open, the class says which reading is built. Every softmax is computed in float32 or better.
+Sections 3.1 to 3.3 of the paper. Symbols: F is the trunk's map [B, c, h, w], c' the reduced number of
+channels. Where the paper leaves a choice open, the class says which reading is built. Every softmax is computed
+in float32 or better.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_TERMS = 18  # of exp on (0, 1): the first one left out is below 1 / 18! = 1.6e-16
 
 
 def reduced_channels(channels: int, reduced: int | None) -> int:
@@ -31,7 +34,7 @@ def _pool(features: Tensor) -> Tensor:
 
 
 class LocalChannelAttention(nn.Module):
-    """One weight in (0, 1) per channel, from its pooled value and its neighbours': eq. 1, A_lc.
+    """One weight in (0, 1) per channel, from its pooled value and its neighbours': A_lc.
 
     [B, c, h, w] -> [B, c, 1, 1].
     """
@@ -47,7 +50,7 @@ class LocalChannelAttention(nn.Module):
 
 
 class LocalSpatialAttention(nn.Module):
-    """One score per location from a pyramid of dilated convolutions: eq. 2, A_ls.
+    """One score per location from a pyramid of dilated convolutions: A_ls.
 
     [B, c, h, w] -> [B, 1, h, w], unbounded: the paper describes no activation. Dilations 1, 2, 3 (the
     text; a caption says 1, 3, 5) see 3, 5 and 7 cells. The undilated level P_0 is the reduced map F'
@@ -72,11 +75,15 @@ class LocalSpatialAttention(nn.Module):
 
 
 class GlobalChannelAttention(nn.Module):
-    """Every channel as a mixture of all channels: eqs. 3 and 4, G_c = V A_gc.
+    """Every channel as a mixture of all channels: G_c = V A_gc.
 
     [B, c, h, w] -> [B, c, h, w]. V is the map itself. The softmax runs over the key index, so each
     column of A_gc sums to 1 and an output channel is a convex mixture. The logits are products of
     sigmoids and lie in (0, 1): every weight stays within a factor e of 1/c.
+
+    That range also makes the c x c matrix unnecessary: exp(k q) is the sum of (k q)^n / n!, which splits into
+    powers of k and powers of q, and below 1 eighteen terms are exact to float64. So V A_gc takes
+    O(c hw) operations instead of O(c^2 hw).
     """
 
     def __init__(self, kernel: int = 3) -> None:
@@ -85,24 +92,34 @@ class GlobalChannelAttention(nn.Module):
         self.key = _along_channels(kernel)
 
     def attention(self, features: Tensor) -> Tensor:
-        """A_gc = softmax(k^T q) [B, c, c]: row = key channel, column = query channel, columns sum to 1."""
-        pooled = _pool(features)
-        query, key = self.query(pooled).sigmoid(), self.key(pooled).sigmoid()  # [B, 1, c]
-        with torch.autocast(features.device.type, enabled=False):
-            wide = torch.promote_types(query.dtype, torch.float32)
-            # An outer product: both vectors are kept whole, because bfloat16 logits would round away
-            # the little contrast there is between channels.
-            return (key.transpose(1, 2).to(wide) * query.to(wide)).softmax(dim=1)
+        """A_gc = softmax(k^T q) [B, c, c]: row = key channel, column = query channel, columns sum to 1.
+
+        For pictures and tests; `forward` never holds it.
+        """
+        key, query = self._gates(features)
+        return (key.transpose(1, 2) * query).softmax(dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """V A_gc, one [c, c] product per image."""
-        values = features.flatten(2)  # V^T [B, c, hw]
-        mixing = self.attention(features).transpose(1, 2).to(values.dtype)
-        return torch.bmm(mixing, values).unflatten(2, features.shape[2:])  # (V A)^T = A^T V^T
+        """V A_gc by the power series of its numerator and denominator."""
+        key, query = self._gates(features)  # [B, 1, c] in (0, 1)
+        with torch.autocast(features.device.type, enabled=False):
+            values = features.flatten(2).to(key.dtype)  # V^T [B, c, hw]
+            order = torch.arange(_TERMS, dtype=key.dtype, device=key.device).view(-1, 1)
+            root = (torch.lgamma(order + 1) / -2).exp()  # 1 / sqrt(n!), half of 1 / n! for each side
+            key, query = root * key.pow(order), root * query.pow(order)  # [B, terms, c]
+            above = query.transpose(1, 2) @ (key @ values)  # [B, c, hw]
+            below = query.transpose(1, 2) @ key.sum(2, keepdim=True)  # [B, c, 1]
+            return (above / below).to(features.dtype).unflatten(2, features.shape[2:])
+
+    def _gates(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """k and q [B, 1, c], float32 or better: bfloat16 would round away the little contrast they have."""
+        pooled = _pool(features)
+        wide = torch.promote_types(features.dtype, torch.float32)
+        return self.key(pooled).to(wide).sigmoid(), self.query(pooled).to(wide).sigmoid()
 
 
 class GlobalSpatialAttention(nn.Module):
-    """Every location as a mixture of all locations: eq. 6, G_s = conv1x1(V' A_gs).
+    """Every location as a mixture of all locations: G_s = conv1x1(V' A_gs).
 
     [B, c, h, w] -> [B, c, h, w]. The softmax of K^T Q runs over the key index, so each column of A_gs
     [hw, hw] sums to 1. The logits are not divided by sqrt(c'): the paper gives no such factor.

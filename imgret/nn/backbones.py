@@ -144,10 +144,14 @@ def build_token_trunk(
     """
 
     def tokens(net: Any, _on_grid: bool) -> TokenTrunk:
-        if getattr(net, "cls_token", None) is None or not hasattr(net, "forward_intermediates"):
-            raise WeightsError(f"backbone {name} has no class token; take a vision transformer such as {TINY_HYBRID}")
-        if len(net.blocks) < layers:
-            raise WeightsError(f"backbone {name} has {len(net.blocks)} layers, fewer than the {layers} asked for")
+        parts = ("cls_token", "blocks", "forward_intermediates")
+        plain = all(getattr(net, part, None) is not None for part in parts) and hasattr(net.patch_embed, "feat_ratio")
+        if not plain or isinstance(net.norm, nn.Identity):
+            raise WeightsError(
+                f"backbone {name} is no vision transformer that ends in a class token; take one such as {TINY_HYBRID}"
+            )
+        if not 1 <= layers <= len(net.blocks):
+            raise WeightsError(f"backbone {name} has {len(net.blocks)} layers, {layers} were asked for")
         return TokenTrunk(net, layers)
 
     return _build(name, pretrained, tokens, num_classes=0)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
+    "Attention": "imgret.workflows.attending",
     "EvalJob": "imgret.workflows.evaluating",
     "QueryOptions": "imgret.workflows.queries",
+    "attend": "imgret.workflows.attending",
     "build_index": "imgret.workflows.building",
     "evaluate": "imgret.workflows.evaluating",
     "extract": "imgret.workflows.building",
     "inspect": "imgret.workflows.inspecting",
     "search": "imgret.workflows.searching",
 }
-__all__ = ["EvalJob", "QueryOptions", "build_index", "evaluate", "extract", "inspect", "search"]
+__all__ = ["Attention", "EvalJob", "QueryOptions", "attend", "build_index", "evaluate", "extract", "inspect", "search"]
 
 
 def __getattr__(name: str) -> Any:

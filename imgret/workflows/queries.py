@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgret.errors import StoreError
+from imgret.errors import InputError, StoreError
 from imgret.extraction.job import Say
+from imgret.ids import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,3 +108,28 @@ def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Quer
         for raw, root in zip(block.ids, block.root.tolist(), strict=True)
     ]
     return Queries(names, paths, np.concatenate([block.descriptors for block in blocks]), order=names)
+
+
+def find_queries(given: Sequence[str]) -> tuple[list[ImageFile], dict[str, str]]:
+    """Query images, and what was given and is none (name -> why).
+
+    A single file's id is its name, a folder's images have theirs as in extract. Where files of different
+    folders share a name, they have their paths as ids.
+    """
+    from imgret.images import files
+
+    images: list[ImageFile] = []
+    errors: dict[str, str] = {}
+    for name in dict.fromkeys(given):
+        single = os.path.isfile(name) and not name.lower().endswith(".tar")
+        root = Path(os.path.dirname(os.path.abspath(name))) if single else None
+        try:
+            images += files.find([name], root=root).images
+        except InputError as error:
+            errors[name] = str(error).removeprefix(f"{escape(name)}: ")
+    times = Counter(image.id for image in images)
+    distinct = [
+        image if times[image.id] == 1 else replace(image, id=os.path.relpath(image.path).replace(os.sep, "/"))
+        for image in images
+    ]
+    return list({image.id: image for image in distinct}.values()), errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from imgret.errors import InputError
 from imgret.extraction.job import Say, quiet
-from imgret.ids import escape
-from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
+from imgret.workflows.queries import Queries, QueryOptions, describe_queries, find_queries, stored_queries
 
 if TYPE_CHECKING:
-    from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
 
@@ -130,7 +127,7 @@ def _queries(
         if len(given) > 1 or box is not None:
             raise InputError("give one store of query descriptors, or images; --box goes with one image")
         return stored_queries(Path(stores[0]), index.recipe, index.fingerprint)
-    images, errors = _query_images(given)
+    images, errors = find_queries(given)
     if box is not None:
         if len(images) + len(errors) != 1:
             raise InputError(f"--box goes with one query image, {len(images)} are given")
@@ -138,28 +135,3 @@ def _queries(
     crop = "full" if box else "own"
     found = describe_queries(images, crop, index.recipe, index.weights_origin, index.path, index.dim, options, say)
     return replace(found, errors={**errors, **found.errors}, order=[*(image.id for image in images), *errors])
-
-
-def _query_images(given: Sequence[str]) -> tuple[list[ImageFile], dict[str, str]]:
-    """Query images, and what was given and is none (name -> why).
-
-    A single file's id is its name, a folder's images have theirs as in extract. Where files of different
-    folders share a name, they have their paths as ids.
-    """
-    from imgret.images import files
-
-    images: list[ImageFile] = []
-    errors: dict[str, str] = {}
-    for name in dict.fromkeys(given):
-        single = os.path.isfile(name) and not name.lower().endswith(".tar")
-        root = Path(os.path.dirname(os.path.abspath(name))) if single else None
-        try:
-            images += files.find([name], root=root).images
-        except InputError as error:
-            errors[name] = str(error).removeprefix(f"{escape(name)}: ")
-    times = Counter(image.id for image in images)
-    distinct = [
-        image if times[image.id] == 1 else replace(image, id=os.path.relpath(image.path).replace(os.sep, "/"))
-        for image in images
-    ]
-    return list({image.id: image for image in distinct}.values()), errors

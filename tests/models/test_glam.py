@@ -20,6 +20,26 @@ def test_every_ablation_can_be_built_and_its_fusion_sums_to_1(local, global_):
         assert model(torch.rand(1, 3, 64, 64)).shape == (1, 16)
 
 
+# The paper's Table 5, row by row: (local, global) and what the model is made of.
+TABLE_5 = {
+    "baseline": ("none", "none", set()),
+    "+ local channel": ("channel", "none", {"local_channel"}),
+    "+ local spatial": ("spatial", "none", {"local_spatial"}),
+    "+ local": ("both", "none", {"local_channel", "local_spatial"}),
+    "+ global channel": ("none", "channel", {"global_channel"}),
+    "+ global spatial": ("none", "spatial", {"global_spatial"}),
+    "+ global": ("none", "both", {"global_channel", "global_spatial"}),
+    "full": ("both", "both", {"local_channel", "local_spatial", "global_channel", "global_spatial"}),
+}
+
+
+@pytest.mark.parametrize("row", TABLE_5)
+def test_a_row_of_table_5_holds_its_attentions_and_no_other(row):
+    local, global_, parts = TABLE_5[row]
+    model = GLAM(TINY, local_attention=local, global_attention=global_)
+    assert {name for name, _ in model.named_children()} == parts | {"trunk", "pool", "projection"}
+
+
 def test_fusion_starts_at_one_third_each():
     assert GLAM(TINY).fusion_weights().tolist() == pytest.approx([1 / 3] * 3)
 

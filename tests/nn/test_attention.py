@@ -136,6 +136,35 @@ def test_attention_is_float32_under_autocast(which):
     assert out.isfinite().all()
 
 
+def test_global_channel_attention_without_its_matrix_is_the_product_with_it():
+    # Logits at both ends of (0, 1), where a power series would be worst.
+    module, x = make("global channel"), features() * 3
+    with torch.no_grad():
+        for bias in (-30.0, 30.0):
+            module.key.bias.fill_(bias)
+            module.query.bias.fill_(30)
+            expected = torch.einsum("bihw,bij->bjhw", x, module.attention(x))
+            torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-13)
+
+
+def test_local_spatial_attention_hides_no_activation():
+    # Without one it is affine: A(x) + A(-x) = 2 A(0).
+    module, x = make("local spatial"), features()
+    torch.testing.assert_close(module(x) + module(-x), 2 * module(torch.zeros_like(x)))
+
+
+@pytest.mark.parametrize("which", ALL)
+def test_the_gradients_of_an_attention_are_right(which):
+    module, x = make(which), (features(1, 2, 3) + 0.1).requires_grad_()
+    weights = tuple(module.parameters())
+
+    def run(x, *values):
+        named = dict(zip((name for name, _ in module.named_parameters()), values, strict=True))
+        return torch.func.functional_call(module, named, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *weights))
+
+
 def test_local_spatial_attention_starts_at_zero():
     assert LocalSpatialAttention(CHANNELS)(torch.rand(2, CHANNELS, 3, 5)).eq(0).all()
 

@@ -1,0 +1,118 @@
+"""`imgret attend`."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from imgret.cli.errors import reports_errors
+from imgret.cli.options import Device, ModelName, Offline, Quiet, Verbose, WeightsOf, parse_box, writable
+
+
+@reports_errors
+def attend(
+    images: Annotated[
+        list[str],
+        Argument(help="Image files; with --html folders, globs and .tar archives too.", show_default=False),
+    ],
+    model: ModelName,
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="PNG file for one image and its views.", show_default=False)
+    ] = None,
+    html: Annotated[Path | None, Option(help="Write a page for any number of images.", show_default=False)] = None,
+    backbone: Annotated[str | None, Option(help="Trunk by its timm name.", show_default="the model's own")] = None,
+    weights: WeightsOf = None,
+    seed: Annotated[int | None, Option(help="Seed of random weights.", show_default="0")] = None,
+    image_size: Annotated[
+        int | None,
+        Option(min=16, help="Longer side in pixels; never enlarged.", show_default="the model's own"),
+    ] = None,
+    box: Annotated[
+        str | None, Option(help="x1,y1,x2,y2: look at this part of the image only.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show where a model looks: its maps of attention laid over the photograph.
+
+    Example: imgret attend photo.jpg --model gem -o attention.png
+    """
+    if output is None and html is None:
+        raise typer.BadParameter("say where to write: -o out.png for one image, --html page.html for any number")
+    if output is not None and not _is_one_image(images):
+        raise typer.BadParameter("-o draws one image file; for several images or a folder use --html page.html")
+    if output is not None and output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"-o writes PNG: name a file such as {output.with_suffix('.png')}")
+    region = parse_box(box)
+    for path, option in ((output, "-o"), (html, "--html")):
+        if path is not None:
+            writable(path, option)
+
+    from imgret.models import check_name
+
+    check_name(model)  # before torch loads
+
+    from imgret import workflows
+    from imgret.cli import console
+    from imgret.ids import escape
+    from imgret.report.attention_page import MOST_IMAGES, write_attention_page
+    from imgret.report.overlay import UNTRAINED
+    from imgret.report.sheet import write_sheet
+
+    say = console.speaker(quiet)
+    with console.extraction_progress(quiet, "looking") as progress:
+        found = workflows.attend(
+            images,
+            model,
+            backbone=backbone,
+            weights=weights or "auto",
+            seed=seed or 0,
+            image_size=image_size,
+            box=region,
+            limit=MOST_IMAGES,
+            device=device,
+            offline=offline,
+            progress=progress,
+            say=say,
+        )
+    cut = [f"The first {MOST_IMAGES} of {found.found} images are shown."] if found.found > MOST_IMAGES else []
+    untrained = not found.trained
+    if output is not None:
+        for look in found.looks:
+            write_sheet(
+                output, name=look.id, pixels=look.pixels, views=look.views, caption=found.about, untrained=untrained
+            )
+            say(f"The picture is {output}")
+    if html is not None:
+        title = f"Where {found.model} looks"
+        write_attention_page(
+            html, found.looks, title=title, about=found.about, untrained=untrained, notes=cut, errors=found.errors
+        )
+        say(f"The page is {html}")
+    for line in cut:
+        say(line)
+    if untrained:
+        say(UNTRAINED)
+    if verbose:
+        for look in found.looks:
+            sizes = ", ".join(f"{name} {view.shape[0]} x {view.shape[1]} cells" for name, view in look.views.items())
+            say(f"{escape(look.id)}: {sizes}")
+    for name, why in found.errors.items():
+        console.complain(f"{escape(name)}: {why}")
+    if found.errors:
+        raise typer.Exit(1)
+
+
+def _is_one_image(images: list[str]) -> bool:
+    """Whether what was given can only mean one image file, there or not."""
+    name = images[0]
+    several = name == "-" or os.path.isdir(name) or name.lower().endswith(".tar")
+    pattern = glob.has_magic(name) and not os.path.exists(name)
+    return len(images) == 1 and not several and not pattern

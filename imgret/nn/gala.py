@@ -1,0 +1,99 @@
+"""The global-and-local attention of GALA and the gate made of it.
+
+Linsley, Shiebler, Eberhardt, Serre, "Learning what and where to attend" (arXiv:1805.08819). Symbols: X is a
+map [B, C, h, w], g says what (one value per channel), l says where (one value per location), S is the attention.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SQUASHES = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+class GlobalLocalAttention(nn.Module):
+    """S = squash(a (g + l) + m g l), with a and m learned per channel: [B, C, h, w] -> [B, C, h, w].
+
+    g = W2 ReLU(W1 GAP(X)) is one value per channel, l = V2 ReLU(V1 X) one per location; both go through
+    C / `reduction` channels. The authors' released code differs in three ways, and each is an argument:
+    `local_kernel` 5 (any odd size) puts a square convolution with a ReLU of its own between V1 and V2, `squash`
+    "sigmoid" gives S in (0, 1) instead of (-1, 1), and `global_relu` puts a ReLU after W2 too, so g is never
+    negative. ValueError for an even kernel or another squash.
+
+    Convolutions, a and m start truncated normal with variance 1 / fan-in, as in that code; for a and m this
+    is 1, of either sign. W1 and W2 start Xavier-uniform, biases at zero.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 4,
+        local_kernel: int = 1,
+        squash: str = "tanh",
+        global_relu: bool = False,
+    ) -> None:
+        super().__init__()
+        if local_kernel % 2 == 0:
+            raise ValueError(f"local_kernel must be odd to keep the size of the map, got {local_kernel}")
+        if squash not in SQUASHES:
+            raise ValueError(f"squash must be one of {', '.join(SQUASHES)}, got {squash!r}")
+        width = max(1, channels // reduction)
+        self.global_path = nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, channels))
+        if global_relu:
+            self.global_path.append(nn.ReLU())
+        self.local_path = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU())
+        if local_kernel > 1:
+            self.local_path.extend([nn.Conv2d(width, width, local_kernel, padding=local_kernel // 2), nn.ReLU()])
+        self.local_path.append(nn.Conv2d(width, 1, 1))
+        self.additive = nn.Parameter(torch.empty(channels, 1, 1))  # a
+        self.multiplicative = nn.Parameter(torch.empty(channels, 1, 1))  # m
+        self.squash = SQUASHES[squash]()
+        self._start()
+
+    def _start(self) -> None:
+        for weights in (self.additive, self.multiplicative):
+            nn.init.trunc_normal_(weights)
+        for layer in (*self.global_path, *self.local_path):
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+            elif isinstance(layer, nn.Conv2d):
+                std = layer.weight[0].numel() ** -0.5
+                nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            if isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """S of a map, in float32 or better from g and l on."""
+        what = self.global_path(features.mean((2, 3)))[:, :, None, None]  # g [B, C, 1, 1]
+        what = what.to(torch.promote_types(what.dtype, torch.float32))  # and with it all that follows
+        where = self.local_path(features)  # l [B, 1, h, w]
+        # a (g + l) + m g l is a line in l: written as one, two operations see a whole map instead of five.
+        slope = self.additive + self.multiplicative * what  # [B, C, 1, 1]
+        return self.squash(self.additive * what + slope * where)
+
+
+class GALAGate(nn.Module):
+    """A map multiplied by its attention: X -> Y of the same shape and dtype.
+
+    `identity` gives Y = X (1 + S) and sets a and m to zero, so that Y starts as X to the last bit and a
+    pretrained network is not disturbed; ValueError unless S is a tanh, since a sigmoid would start at 1.5 X.
+    Without it Y = X S, as in the paper: random signs at the start, for training from scratch.
+    """
+
+    def __init__(self, attention: GlobalLocalAttention, identity: bool = True) -> None:
+        super().__init__()
+        if identity:
+            if not isinstance(attention.squash, nn.Tanh):
+                raise ValueError("an identity gate needs squash='tanh': a sigmoid of zero is 0.5, not 0")
+            nn.init.zeros_(attention.additive)
+            nn.init.zeros_(attention.multiplicative)
+        self.attention = attention
+        self.identity = identity
+
+    def forward(self, features: Tensor) -> Tensor:
+        """X (1 + S) or X S."""
+        gain = self.attention(features)
+        if self.identity:
+            gain = 1 + gain
+        return (features * gain).to(features.dtype)
