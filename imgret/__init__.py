@@ -14,6 +14,7 @@ _PUBLIC = {
     "ImgretError": "imgret.errors",
     "Ranking": "imgret.ranking",
     "Store": "imgret.store",
+    "attend": "imgret.workflows",
     "build_index": "imgret.workflows",
     "evaluate": "imgret.workflows",
     "extract": "imgret.workflows",

@@ -65,7 +65,7 @@ MODELS: dict[str, ModelCard] = {
         backbone="resnet101",
         image_size=1024,
         parameters=47_946_065,
-        gmacs=42.98,
+        gmacs=41.93,
         equations=(
             ("local channel", "A_lc = sigmoid(conv1d(GAP(F)))"),
             (
@@ -148,6 +148,8 @@ MODELS: dict[str, ModelCard] = {
         paper="arXiv:2010.03019",
         backbone="resnet50",
         image_size=1024,
+        parameters=26_987_201,
+        gmacs=22.75,
         equations=(
             (
                 "content",

@@ -15,7 +15,7 @@ from imgret.nn.gala import GALAGate, GlobalLocalAttention
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
 from imgret.nn.recording import recorded
-from imgret.nn.stages import input_channels, stage_blocks
+from imgret.nn.stages import input_shapes, stage_blocks
 
 # What each form changes in GlobalLocalAttention; only "identity" starts as the plain trunk.
 FORMS: dict[str, dict[str, Any]] = {
@@ -77,8 +77,8 @@ class GALA(DescriptorModel):
         }
         stage = stage_blocks(trunk, -2)
         blocks = dict(list(stage.named_children())[-gates:])
-        for (name, block), width in zip(blocks.items(), input_channels(trunk, blocks.values()), strict=True):
-            attention = GlobalLocalAttention(width, reduction, **FORMS[form])
+        for (name, block), shape in zip(blocks.items(), input_shapes(trunk, blocks.values()), strict=True):
+            attention = GlobalLocalAttention(shape[1], reduction, **FORMS[form])
             gate = GALAGate(attention, identity=form == "identity")
             # A plain Sequential: folding looks inside torch's containers, but takes our modules whole.
             setattr(stage, name, nn.Sequential(OrderedDict(gate=gate, block=block)))

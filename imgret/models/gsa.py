@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
-from imgret.nn.backbones import Trunk, build_trunk
+from imgret.nn.backbones import build_trunk
 from imgret.nn.gsa import ContentAttention, GlobalSelfAttention
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
 from imgret.nn.recording import recorded
-from imgret.nn.stages import spatial_convolution, stage_blocks
+from imgret.nn.stages import input_shapes, spatial_convolution, stage_blocks
 
 PLACEMENTS = ("parallel", "replace")
 
@@ -102,9 +102,9 @@ class GSANet(DescriptorModel):
         self.trunk = trunk
         blocks = [block for stage in range(-stages, 0) for block in stage_blocks(trunk, stage).children()]
         places = [place for block in blocks if (place := spatial_convolution(block)) is not None]
-        reaches = sides_read(trunk, [convolution for _, _, convolution in places], image_side)
-        for (parent, name, convolution), reach in zip(places, reaches, strict=True):
-            width = convolution.out_channels
+        shapes = input_shapes(trunk, [convolution for _, _, convolution in places], image_side)
+        for (parent, name, convolution), shape in zip(places, shapes, strict=True):
+            width, reach = convolution.out_channels, max(shape[2:])
             attention = GlobalSelfAttention(convolution.in_channels, reach, width, heads, offsets, pos_norm, parts)
             if placement == "parallel":
                 setattr(parent, name, AttentionInParallel(convolution, attention))
@@ -139,21 +139,3 @@ def mean_attention(keys: Sequence[Tensor]) -> Tensor:
     resized = [F.interpolate(attention, size=keys[-1].shape[2:], mode="area") for attention in attentions]
     # Averaging cells makes a distribution over fewer of them sum to less than 1.
     return torch.cat([attention / attention.sum((2, 3), keepdim=True) for attention in resized], 1).mean(1)
-
-
-def sides_read(trunk: Trunk, convolutions: Sequence[nn.Conv2d], image_side: int) -> list[int]:
-    """The side of the map each convolution reads from a square image, by a run without any arithmetic."""
-    sides: dict[nn.Module, int] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sides[module] = inputs[0].shape[-1]
-
-    handles = [convolution.register_forward_pre_hook(note) for convolution in convolutions]
-    shapes = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
-    try:
-        # Two images, because batch norm in training refuses one value per channel.
-        torch.func.functional_call(trunk, shapes, (torch.empty(2, 3, image_side, image_side, device="meta"),))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [sides[convolution] for convolution in convolutions]

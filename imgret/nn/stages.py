@@ -32,30 +32,30 @@ def stage_blocks(trunk: Pyramid, stage: int) -> nn.Module:
     return blocks
 
 
-def input_channels(trunk: Pyramid, blocks: Iterable[nn.Module]) -> list[int]:
-    """Channels of the map that each of these blocks of a trunk is given, read off a run on a small image.
+def input_shapes(trunk: Pyramid, parts: Iterable[nn.Module], side: int = 128) -> list[torch.Size]:
+    """Shapes [2, C, h, w] of the maps these parts of a trunk are given, for square images of `side` pixels.
 
-    WeightsError unless each is called with one map [B, C, h, w] and nothing else.
+    Read off a run without any arithmetic. WeightsError unless each is called with one map and nothing else.
     """
-    found: dict[nn.Module, int] = {}
+    found: dict[nn.Module, torch.Size] = {}
 
-    def look(block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def look(part: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if len(inputs) == 1 and not named and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
-            found[block] = inputs[0].shape[1]
+            found[part] = inputs[0].shape
 
-    blocks = list(blocks)
-    handles = [block.register_forward_pre_hook(look, with_kwargs=True) for block in blocks]
-    mode, side = trunk.training, 4 * trunk.stride
+    parts = list(parts)
+    handles = [part.register_forward_pre_hook(look, with_kwargs=True) for part in parts]
+    shapes = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
+    # Two images, because batch norm in training refuses one value per channel.
+    images = torch.empty(2, 3, side, side, device="meta", dtype=next(trunk.parameters()).dtype)
     try:
-        with torch.no_grad():
-            trunk.eval()(next(trunk.parameters()).new_zeros(1, 3, side, side))
+        torch.func.functional_call(trunk, shapes, (images,))
     finally:
-        trunk.train(mode)
         for handle in handles:
             handle.remove()
-    if len(found) < len(blocks) or trunk.channels_last:
+    if len(found) < len(parts) or trunk.channels_last:
         raise WeightsError("the blocks of this backbone do not take one map each; take one such as resnet50")
-    return [found[block] for block in blocks]
+    return [found[part] for part in parts]
 
 
 def spatial_convolution(block: nn.Module) -> tuple[nn.Module, str, nn.Conv2d] | None:

@@ -214,3 +214,13 @@ def test_arguments_are_json_and_build_the_model_again(name):
 def test_the_card_names_the_default_backbone(name):
     default = inspect.signature(resolve(MODELS[name].target)).parameters["backbone"].default
     assert default == MODELS[name].backbone
+
+
+@every_model
+def test_the_card_explains_the_model(name):
+    card = MODELS[name]
+    assert len(card.equations) >= 2
+    assert card.summary
+    assert card.paper.startswith("arXiv:")
+    assert card.parameters > 0
+    assert card.gmacs > 0

@@ -4,7 +4,7 @@ from torch import nn
 
 from imgret.errors import WeightsError
 from imgret.nn.backbones import build_trunk
-from imgret.nn.stages import input_channels, spatial_convolution, stage_blocks
+from imgret.nn.stages import input_shapes, spatial_convolution, stage_blocks
 
 
 def trunk_of(name, device="meta"):
@@ -72,14 +72,14 @@ def test_a_block_that_sees_one_cell_at_a_time_has_none():
 )
 def test_the_channels_a_block_is_given_are_read_off_a_run(name, expected):
     trunk = trunk_of(name)
-    assert input_channels(trunk, stage_blocks(trunk, -2).children()) == expected
+    assert [shape[1] for shape in input_shapes(trunk, stage_blocks(trunk, -2).children())] == expected
 
 
 def test_the_run_leaves_no_trace():
     trunk = trunk_of("test_resnet", "cpu")
     before = {key: value.clone() for key, value in trunk.state_dict().items()}
     blocks = stage_blocks(trunk, -2)
-    assert input_channels(trunk.train(), blocks.children()) == [48]
+    assert input_shapes(trunk.train(), blocks.children(), side=64) == [(2, 48, 8, 8)]
     assert all(part.training for part in trunk.modules())
     assert not any(part._forward_pre_hooks for part in trunk.modules())
     for key, value in trunk.state_dict().items():
@@ -91,7 +91,7 @@ def test_blocks_that_take_more_than_one_map_channels_first_are_refused(name):
     # lists of maps, several arguments, several scales, channels last
     trunk = trunk_of(name)
     with pytest.raises(WeightsError, match="do not take one map each"):
-        input_channels(trunk, stage_blocks(trunk, -2).children())
+        input_shapes(trunk, stage_blocks(trunk, -2).children())
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,6 @@ def test_a_block_that_is_not_called_with_one_map_alone_is_refused(call):
             return self.call(self.block, images)
 
     plain, odd = Toy(lambda block, x: block(x)), Toy(call)
-    assert input_channels(plain, [plain.block]) == [3]
+    assert input_shapes(plain, [plain.block], side=32) == [(2, 3, 32, 32)]
     with pytest.raises(WeightsError, match="do not take one map each"):
-        input_channels(odd, [odd.block])
+        input_shapes(odd, [odd.block])
