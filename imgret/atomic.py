@@ -18,7 +18,7 @@ def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Let `fill` write a file under a temporary name, then rename it to `path`.
 
     A reader sees the old file or the new one, never a part. On any failure the temporary file is
-    removed and `path` is as it was; a full disk raises SpaceError.
+    removed and `path` is as it was; a full disk raises SpaceError, any other failure an OSError that names `path`.
     """
     temporary = path.with_name(path.name + PARTIAL)
     try:
@@ -34,6 +34,8 @@ def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> None:
                 f"no space left while writing {path}; what was written before is safe. "
                 "Free some space and run the same command again"
             ) from error
+        if isinstance(error, OSError) and error.filename == os.fspath(temporary):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # nobody knows the temporary name
         raise
     _sync_folder(path.parent)
 

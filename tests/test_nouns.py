@@ -135,6 +135,18 @@ def test_a_full_disk_is_said_in_words_and_leaves_the_old_file(tmp_path):
     assert path.read_text() == "before"
 
 
+def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary_one(tmp_path):
+    path = tmp_path / "gone" / "x"
+    with pytest.raises(FileNotFoundError) as raised:
+        atomic.write_text(path, "text")
+    assert raised.value.filename == str(path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        atomic.write_text(tmp_path / "folder", "text")  # the rename fails, not the writing
+    assert str(raised.value).endswith(f"Is a directory: '{tmp_path / 'folder'}'")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError):
         atomic.write_json(tmp_path / "x", {"score": float("nan")})

@@ -15,8 +15,14 @@ from imgret.errors import ImgretError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def reports_errors(command: Command) -> Command:
-    """What a user can fix becomes one line and its exit code; Ctrl-C is 130; anything else is our bug."""
+KEPT = "what was written is kept, the same command goes on from there"
+
+
+def reports_errors(command: Command, interrupted: str = KEPT) -> Command:
+    """What a user can fix becomes one line and its exit code; Ctrl-C is 130; anything else is our bug.
+
+    `interrupted` says after Ctrl-C what there is now.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -41,7 +47,7 @@ def reports_errors(command: Command) -> Command:
             typer.echo(f"imgret: {where}: {error.strerror}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            typer.echo("imgret: interrupted; what was written is kept, the same command goes on from there", err=True)
+            typer.echo(f"imgret: interrupted; {interrupted}", err=True)
             raise typer.Exit(130) from None
 
     return wrapped  # type: ignore[return-value]

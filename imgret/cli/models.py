@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument
 
@@ -27,33 +27,20 @@ def models(
     Example: imgret models glam
     """
     from imgret.cli import console
-    from imgret.models import MODELS
+    from imgret.errors import InputError
+    from imgret.models import MODELS, is_weights_file
     from imgret.tables import look_up
 
     if name is None:
-        numbers = ("dim", "parameters", "GMACs")
-        shown = console.table(
-            "model", "dim", "trunk", "parameters", "GMACs", "weights", "arXiv", "what it is", right=numbers
-        )
-        shown.columns[2].no_wrap = True  # a name to copy
-        for key, card in MODELS.items():
-            shown.add_row(
-                key,
-                str(card.dim or "trunk's"),
-                card.backbone,
-                f"{card.parameters / 1e6:.1f} M",
-                f"{card.gmacs:.1f}",
-                "timm's" if card.weights == "trunk" else "none yet",
-                card.paper.removeprefix("arXiv:"),
-                card.summary,
-            )
-        console.data().print(shown)
+        console.data().print(_table(console))
         if not quiet:
             console.talk().print(
                 "GMACs: 10^9 multiply-adds for one image of 512 x 512 pixels. imgret models NAME explains one.",
                 markup=False,
             )
         return
+    if is_weights_file(name):
+        raise InputError(f"{name} is a weights file: imgret info {name} says what it holds")
     card = look_up(MODELS, "model", name)
     shown = console.table("model", name)
     for what, value in (
@@ -65,16 +52,50 @@ def models(
         ("cost", f"{card.gmacs:.1f} GMACs for one image of 512 x 512 pixels"),
         ("image size", f"{card.image_size} px, the longer side; another with --image-size"),
         ("weights", _WEIGHTS[card.weights]),
-        (
-            "try it",
-            f"imgret extract photos/ -o store --model {name}"
-            + ("" if card.weights == "trunk" else " --weights none   (untrained)"),
-        ),
-        ("where it looks", f"imgret attend photo.jpg --model {name} --weights none -o looks.png"),
     ):
         shown.add_row(what, console.plain(value))
-    console.data().print(shown)
-    steps = console.table("step", f"equation   [where it is from, if not from {card.paper}]")
-    for step, equation in card.equations:
-        steps.add_row(step, console.plain(equation))
-    console.data().print(steps)
+    out = console.data()
+    out.print(shown)
+    steps = console.table("step", "equation", "from")
+    for step, equation, origin in card.equations:
+        steps.add_row(step, console.plain(equation), console.plain(origin or "the paper"))
+    out.print(steps)
+    untrained = "" if card.weights == "trunk" else " --weights none"
+    for command in (
+        f"imgret extract photos/ -o store --model {name}{untrained}",
+        f"imgret attend photo.jpg --model {name}{untrained} -o looks.png",
+    ):
+        out.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _table(console: Any) -> Any:
+    """All models; columns that do not fit the terminal are left out, names never are."""
+    from imgret.models import MODELS
+
+    rows = [
+        {
+            "model": name,
+            "dim": str(card.dim or "trunk's"),
+            "trunk": card.backbone,
+            "parameters": f"{card.parameters / 1e6:.1f} M",
+            "GMACs": f"{card.gmacs:.1f}",
+            "weights": "timm's" if card.weights == "trunk" else "none yet",
+            "arXiv": card.paper.removeprefix("arXiv:"),
+            "what it is": card.summary,
+        }
+        for name, card in MODELS.items()
+    ]
+    kept, left = [], console.data().width - 2
+    for title in rows[0]:
+        # the last column may fold, the others are names and numbers to copy
+        need = 3 + (24 if title == "what it is" else max(len(title), *(len(row[title]) for row in rows)))
+        if title != "model" and need > left:
+            continue
+        kept.append(title)
+        left -= need
+    shown = console.table(*kept, right=("dim", "parameters", "GMACs"))
+    for title, column in zip(kept, shown.columns, strict=True):
+        column.no_wrap = title != "what it is"
+    for row in rows:
+        shown.add_row(*(console.plain(row[title]) for title in kept))
+    return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -87,12 +88,44 @@ def parse_choice(choices: tuple[str, ...], text: str | None) -> str | None:
 
 def writable(path: Path, option: str) -> Path:
     """The path of a file to write, or an InputError before any work is done for nothing."""
-    from imgret.errors import InputError
+    import os
 
-    if not path.parent.is_dir() or path.is_dir():
-        problem = "it is a folder" if path.is_dir() else "its folder does not exist"
-        raise InputError(f"{option} {path} cannot be written: {problem}")
+    from imgret.errors import InputError
+    from imgret.ids import escape
+
+    problem = None
+    example = "attention.png" if option == "-o" else "page.html"
+    if path.is_dir():
+        problem = f"it is a folder; name a file in it, such as {path / example}"
+    elif path.exists() and not path.is_file():
+        problem = "it is a pipe or a device, not a file"
+    elif not path.parent.is_dir():
+        problem = "its folder does not exist"
+    elif not os.access(path.parent, os.W_OK):
+        problem = "no right to write in its folder"
+    if problem is not None:
+        raise InputError(escape(f"{option} {path} cannot be written: {problem}"))
     return path
+
+
+def writable_page(path: Path, option: str) -> Path:
+    """`writable` for a page: BadParameter unless its name ends in .html or .htm, so that no photograph is meant."""
+    from imgret.ids import escape
+
+    if path.suffix.lower() not in (".html", ".htm") and not path.is_dir():
+        raise typer.BadParameter(escape(f"{option} writes a page: name a file such as {path.with_suffix('.html')}"))
+    return writable(path, option)
+
+
+def spare(files: Iterable[str], path: Path, option: str) -> None:
+    """InputError if a file to write is one of these files, whatever it is called."""
+    import os
+
+    from imgret.errors import InputError
+    from imgret.ids import escape
+
+    if path.exists() and any(os.path.exists(file) and os.path.samefile(file, path) for file in set(files)):
+        raise InputError(escape(f"{option} {path} would overwrite an image that was given; name another file"))
 
 
 def existing(path: Path, what: str) -> Path:

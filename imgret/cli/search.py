@@ -10,7 +10,19 @@ import typer
 from typer import Argument, Option
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Workers, existing, parse_box, parse_choice
+from imgret.cli.options import (
+    Device,
+    Offline,
+    Quiet,
+    Verbose,
+    WeightsNow,
+    Workers,
+    existing,
+    parse_box,
+    parse_choice,
+    spare,
+    writable_page,
+)
 
 FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
 
@@ -51,6 +63,8 @@ def search(
 
     if images is not None:
         existing(images, "--images")
+    if html is not None:
+        spare(queries, writable_page(html, "--html"), "--html")
 
     from imgret import workflows
     from imgret.cli import answers, console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from imgret.images.decode import DecodeRule, Undecodable, decode
 from imgret.images.files import ImageFile
 from imgret.models import MODELS
 from imgret.models.base import DescriptorModel
+from imgret.models.sight import Geometry, seen_size, view_geometry
 from imgret.models.weights import load_model
 
 
@@ -24,14 +26,20 @@ class Look:
     """Where a model looks in one image.
 
     id, path   of the image
-    pixels     [H, W, 3] uint8 RGB: what the model was given
+    pixels     [H, W, 3] uint8 RGB, as decoded
     views      name -> [h, w] float32, not negative: more is more attention (`DescriptorModel.look`)
+    words      name -> what that view is, where the model says so
+    places     name -> (first centre, step) of the rows of cells and of the columns, as parts of the image's sides
+    seen       (height, width) that the model stretched the image to; that of `pixels` unless it had to
     """
 
     id: str
     path: str
     pixels: np.ndarray
     views: dict[str, np.ndarray]
+    words: dict[str, str]
+    places: dict[str, tuple[tuple[float, float], tuple[float, float]]]
+    seen: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,11 @@ class Looker:
     image_size: int
     trained: bool
 
+    @cached_property
+    def _shape(self) -> Geometry:
+        """Measured once: it takes about as long as a look."""
+        return view_geometry(self.model)
+
     def look(self, image: ImageFile, size: int | None = None) -> Look | Undecodable:
         """Decode an image, its longer side at most `size` pixels (None: the model's own), and look.
 
@@ -52,7 +65,13 @@ class Looker:
         found = decode(image, DecodeRule(size or self.image_size))
         if isinstance(found, Undecodable):
             return found
-        return Look(image.id, image.path, found.pixels, self.views(found.pixels))
+        views = self.views(found.pixels)
+        seen = seen_size(self._shape, *found.pixels.shape[:2])
+        places = {
+            name: (self._shape.centres(seen[0], view.shape[0]), self._shape.centres(seen[1], view.shape[1]))
+            for name, view in views.items()
+        }
+        return Look(image.id, image.path, found.pixels, views, self.model.view_words(), places, seen)
 
     def views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """[H, W, 3] uint8 RGB -> name -> map [h, w] float32; the errors of `look`."""

@@ -20,10 +20,10 @@ class ModelCard:
     """What there is to know about a model before torch loads.
 
     `dim` 0 means "as many as the backbone has channels"; `backbone` is a timm name ("none": the model
-    has no trunk); `image_size` is the longer side in pixels the paper works at. `weights` is "trunk" when
+    has no trunk); `image_size` is the longer side in pixels that is taken by default. `weights` is "trunk" when
     a public pretrained backbone alone makes a useful model, "none" when it must be trained or given.
     `parameters` and `gmacs` (10^9 multiply-adds for one 512 x 512 image) are with the default backbone. `equations`
-    are (step, equation and its origin) pairs, in the order of the computation.
+    are (step, equation, origin) in the order of the computation; an origin of "" is the paper.
     """
 
     target: str
@@ -35,7 +35,7 @@ class ModelCard:
     weights: str = "none"
     parameters: int = 0
     gmacs: float = 0.0
-    equations: tuple[tuple[str, str], ...] = ()
+    equations: tuple[tuple[str, str, str], ...] = ()
 
 
 MODELS: dict[str, ModelCard] = {
@@ -50,11 +50,8 @@ MODELS: dict[str, ModelCard] = {
         parameters=23_508_033,
         gmacs=21.35,
         equations=(
-            ("trunk", "F = last feature map of the trunk, F >= 0 for one that ends in a ReLU"),
-            (
-                "pooling",
-                "f_c = (mean over locations of max(F_c, eps)^p)^(1/p), p learnable from 3   [arXiv:1711.02512, eq. 3]",
-            ),
+            ("trunk", "F = last feature map, F >= 0 for a trunk that ends in a ReLU", ""),
+            ("pooling", "f_c = (mean over locations of max(F_c, eps)^p)^(1/p), p learnable from 3", "eq. 3"),
         ),
     ),
     "glam": ModelCard(
@@ -67,17 +64,18 @@ MODELS: dict[str, ModelCard] = {
         parameters=47_946_065,
         gmacs=41.93,
         equations=(
-            ("local channel", "A_lc = sigmoid(conv1d(GAP(F)))"),
+            ("local channel", "A_lc = sigmoid(conv1d(GAP(F)))", ""),
             (
                 "local spatial",
                 "A_ls = conv1x1(F', conv3x3 of F' at dilations 1, 2, 3), F' = conv1x1(F)",
+                "c' = c/8, P_0 = F': ours",
             ),
-            ("local stream", "F_l = F_lc A_ls + F_lc with F_lc = F A_lc + F"),
-            ("global channel", "G_c = F softmax(k^T q), k and q = sigmoid(conv1d(GAP(F)))"),
-            ("global spatial", "G_s = conv1x1(V softmax(K^T Q)) over locations"),
-            ("global stream", "F_g = F_gc G_s + F_gc with F_gc = F G_c   [eq. 5]"),
-            ("fusion", "w_l F_l + w_g F_g + w F, (w_l, w_g, w) = softmax of three scalars   [eq. 7]"),
-            ("head", "GeM, dropout, FC, batch norm   [order ours]"),
+            ("local stream", "F_l = F_lc A_ls + F_lc, F_lc = F A_lc + F", ""),
+            ("global channel", "G_c = F softmax(k^T q), k and q = sigmoid(conv1d(GAP(F)))", "over the keys: ours"),
+            ("global spatial", "G_s = conv1x1(V softmax(K^T Q)) over locations", "over the keys: ours"),
+            ("global stream", "F_g = F_gc G_s + F_gc, F_gc = F G_c", "F_gc: eq. 5"),
+            ("fusion", "w_l F_l + w_g F_g + w F, weights = softmax of three scalars", "eq. 7, second term read as F_g"),
+            ("head", "GeM, dropout, FC, batch norm", "order ours"),
         ),
     ),
     "dalg": ModelCard(
@@ -90,17 +88,20 @@ MODELS: dict[str, ModelCard] = {
         parameters=57_201_700,
         gmacs=54.91,
         equations=(
-            ("trunk", "X3, X4 = last two maps of a hierarchical transformer   [abstract; trunk ours]"),
+            ("trunk", "X3, X4 = last two maps of a hierarchical transformer", "a transformer: abstract; rest ours"),
             (
                 "local branch",
-                "L0 = window attention of X3, plain then shifted by half a window   [abstract; sizes ours]",
+                "L0 = window attention of X3, plain, then shifted by half a window",
+                "windows: abstract; rest ours",
             ),
             (
                 "spatial attention",
-                "s = softplus(conv1x1(ReLU(u))), L = s u / |u|, u = BN(conv1x1(L0))   [form of DELG/DOLG]",
+                "L = s u / |u|, s = softplus(conv1x1(ReLU(u))), u = BN(conv1x1(L0))",
+                "abstract; form of DOLG's code",
             ),
-            ("fusion", "T' = T + MHA(LN(T), L, L), T'' = T' + MLP(LN(T')), T = tokens of X4   [abstract; form ours]"),
-            ("head", "FC of [mean T''; GeM(X4)], batch norm   [ours]"),
+            ("cross attention", "T' = T + MHA(LN(T), L, L), T = linear(LN(X4))", "abstract; form ours"),
+            ("feed-forward", "T'' = T' + MLP(LN(T'))", "ours"),
+            ("head", "FC of [mean T''; FC(GeM(X4))], batch norm", "ours"),
         ),
     ),
     "dtop": ModelCard(
@@ -113,11 +114,11 @@ MODELS: dict[str, ModelCard] = {
         parameters=128_297_537,
         gmacs=153.77,
         equations=(
-            ("trunk", "class and patch tokens of the last k = 6 layers of a CNN-ViT hybrid   [abstract; k ours]"),
-            ("class tokens", "u_c = FC(k class tokens)   [form ours]"),
-            ("patch tokens", "Y = conv1x1(k maps of patch tokens)   [form ours]"),
-            ("enhanced locality", "Y' = Y + ASPP(WaveBlock(InvertedResidual(Y)))   [sizes ours]"),
-            ("head", "[u_c; FC(GeM(Y'))], batch norm   [order ours]"),
+            ("trunk", "class and patch tokens of the last k = 6 layers of a CNN-ViT hybrid", "abstract; k ours"),
+            ("class tokens", "u_c = FC(k class tokens)", "third-party outline; form ours"),
+            ("patch tokens", "Y = conv1x1(k maps of patch tokens)", "third-party outline; form ours"),
+            ("enhanced locality", "Y' = Y + ASPP(WaveBlock(InvertedResidual(Y)))", "third-party outline; sizes ours"),
+            ("head", "[u_c; FC(GeM(Y'))], batch norm", "third-party outline; order ours"),
         ),
     ),
     "gala": ModelCard(
@@ -130,15 +131,17 @@ MODELS: dict[str, ModelCard] = {
         parameters=28_708_039,
         gmacs=22.97,
         equations=(
-            ("global path", "g = W2 ReLU(W1 GAP(X))   [arXiv:2111.07624, which quotes the paper]"),
-            ("local path", "l = v2 ReLU(V1 X), one number a location   [same]"),
-            ("integration", "S = tanh(a (g + l) + m g l), a and m per channel   [same]"),
-            ("gate", "Y = X (1 + S) with a = m = 0 at start; the paper's own gate is Y = X S   [first form ours]"),
+            ("global path", "g = W2 ReLU(W1 GAP(X))", "as Papers with Code prints it"),
+            ("local path", "l = v2 ReLU(V1 X), one number a location", "as Papers with Code prints it"),
+            ("integration", "S = tanh(a (g + l) + m g l), a and m per channel", "as Papers with Code prints it"),
+            ("identity gate", "Y = X (1 + S), a = m = 0 at start", "ours"),
+            ("paper's gate", "Y = X S", "Papers with Code, released code"),
             (
                 "supervision",
-                "|| A / |A| - M / |M| ||^2, A = mean over channels of S^2, M a click map   [A: released code]",
+                "|| A / |A| - M / |M| ||^2, M a click map, A = mean over channels of S^2",
+                "A: released code; the rest ours",
             ),
-            ("head", "GeM, dropout, FC, batch norm   [ours]"),
+            ("head", "GeM, dropout, FC, batch norm", "ours"),
         ),
     ),
     "gsa": ModelCard(
@@ -153,19 +156,22 @@ MODELS: dict[str, ModelCard] = {
         equations=(
             (
                 "content",
-                "C = Q^T (softmax over all pixels(K) V), queries not normalised   [section 3; arXiv:1812.01243]",
+                "C = Q^T (softmax over all pixels(K) V), queries not normalised",
+                "figure 1; details: gsa-pytorch",
             ),
             (
                 "position, columns",
-                "Yc(i) = sum over rows t of (Q(i) . Rc(t - i)) V(t), offsets -(L-1)..L-1   [section 3]",
+                "Yc(i) = sum over t of (Q(i) . Rc(t - i)) V(t), both signs of t - i",
+                "figure 1; sum: gsa-pytorch",
             ),
-            ("position, rows", "Yr(j) = sum over columns t of (Q(j) . Rr(t - j)) BN(Yc)(t)   [section 3]"),
-            ("module", "C + Yr   [figure 1]"),
             (
-                "placement",
-                "conv3x3(x) + gamma GSA(x), last stage, gamma = 0 at start   [ours; the paper: GSA(x)]",
+                "position, rows",
+                "Yr(j) = sum over t of (Q(j) . Rr(t - j)) BN(Yc)(t), the same Q",
+                "figure 1; sum: gsa-pytorch",
             ),
-            ("head", "GeM, dropout, FC, batch norm   [ours]"),
+            ("module", "C + Yr", "figure 1"),
+            ("placement", "conv3x3(x) + gamma GSA(x), last stage, gamma = 0 at start", "ours"),
+            ("head", "GeM, dropout, FC, batch norm", "ours"),
         ),
     ),
 }

@@ -43,6 +43,10 @@ class DescriptorModel(nn.Module):
         """
         return {}
 
+    def view_words(self) -> dict[str, str]:
+        """What the views mean, in words, by name; for the names it leaves out there are common words."""
+        return {}
+
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values: with them and the weights it can be built again."""
         return {}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
 from imgret.nn.backbones import build_pyramid
+from imgret.nn.checks import at_least_1
 from imgret.nn.cross_attention import CrossBlock
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
@@ -109,6 +110,7 @@ class DALG(DescriptorModel):
     ) -> None:
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}")
+        at_least_1(dim=dim, width=width, window=window, heads=heads)
         trunk, mean, std = build_pyramid(backbone, 2, pretrained)
         super().__init__(mean, std)
         self.dim = dim
@@ -160,6 +162,15 @@ class DALG(DescriptorModel):
             if self.cross is not None:
                 seen["global"] = self.cross.received(coarse, self.local(fine)).unflatten(1, fine.shape[2:])
         return {**seen, "pooled": self.pool.share(coarse)}
+
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        vector = "the pooled vector" if self.local is None else "the pooled vector, its GeM half"
+        return {
+            "local": "the weight of each place in the local branch",
+            "global": "the attention each place receives from the global tokens",
+            "pooled": f"each place's share of {vector}",
+        }
 
     def arguments(self) -> dict[str, Any]:
         """Everything but `pretrained`, which the weights make superfluous."""

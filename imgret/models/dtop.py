@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
 from imgret.nn.backbones import build_token_trunk
+from imgret.nn.checks import at_least_1
 from imgret.nn.class_attention import class_attention, is_plain
 from imgret.nn.locality import EnhancedLocality
 from imgret.nn.pooling import GeM
@@ -46,6 +47,7 @@ class DToP(DescriptorModel):
     ) -> None:
         if branches not in BRANCHES:
             raise ValueError(f"branches must be one of {', '.join(BRANCHES)}, got {branches!r}")
+        at_least_1(dim=dim, layers=layers, expansion=expansion)
         if branches == "both" and dim % 2:
             raise ValueError(f"dim must be even to be shared by two branches, got {dim}")
         trunk, mean, std = build_token_trunk(backbone, layers, pretrained)
@@ -112,6 +114,13 @@ class DToP(DescriptorModel):
         if self.has_patch:
             seen["local"] = self.pool.share(self.patch_map(patches))
         return seen
+
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        return {
+            "global": "the class token's attention in the last layer",
+            "local": "each place's share of the pooled patch vector",
+        }
 
     def arguments(self) -> dict[str, Any]:
         """Everything but `pretrained`, which the weights make superfluous."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
 from imgret.nn.backbones import build_trunk
+from imgret.nn.checks import at_least_1
 from imgret.nn.gala import GALAGate, GlobalLocalAttention
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
@@ -62,8 +63,7 @@ class GALA(DescriptorModel):
     ) -> None:
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-        if gates < 1:
-            raise ValueError(f"gates must be at least 1, got {gates}")
+        at_least_1(dim=dim, gates=gates, reduction=reduction)
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
@@ -108,6 +108,16 @@ class GALA(DescriptorModel):
             "local": _mean_map([each.float().sigmoid() for each in paths]),
             "gate": _mean_map([each.float().square().mean(1, keepdim=True) for each in maps]),
             "pooled": self.pool.share(features),
+        }
+
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        acts = any(each.additive.any() or each.multiplicative.any() for each in self.attentions)
+        local = "what the local paths respond to, before the gate weighs it"
+        return {
+            "local": local if acts else f"{local}; does not act on the descriptor yet (its scale is 0)",
+            "gate": "how strongly the gates act on each place",
+            "pooled": "each place's share of the pooled vector",
         }
 
     def arguments(self) -> dict[str, Any]:

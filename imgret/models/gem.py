@@ -36,6 +36,10 @@ class GeMModel(DescriptorModel):
         """pooled."""
         return {"pooled": self.pool.share(self.trunk(images))}
 
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        return {"pooled": "each place's share of the pooled vector"}
+
     def arguments(self) -> dict[str, Any]:
         """backbone, and the p training started from."""
         return {"backbone": self.backbone, "p": self.initial_p}

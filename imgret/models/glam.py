@@ -15,6 +15,7 @@ from imgret.nn.attention import (
     LocalSpatialAttention,
 )
 from imgret.nn.backbones import build_trunk
+from imgret.nn.checks import at_least_1
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
 
@@ -26,13 +27,14 @@ class GLAM(DescriptorModel):
 
     `reduced` is c' (None: c / 8). `local_attention` and `global_attention` name the parts present,
     "both", "channel", "spatial" or "none", so every row of the paper's Table 5 can be built; with "none"
-    twice it is the paper's baseline. `pretrained` starts the trunk from timm's weights.
+    twice it is the paper's baseline. `first_level` gives the undilated level P_0 of the local spatial attention a 1x1
+    convolution of its own. `pretrained` starts the trunk from timm's weights.
 
     Differs from the paper, or chosen where it is silent: c' is c / 8; dropout 0.1; the head is GeM,
-    dropout, FC, batch norm, unit length, in this order; P_0 is F' itself, dilations are 1, 2, 3; both
-    softmaxes run over the key index; eq. 7's second term is F_g (printed as the local map again); the
-    fusion starts at equal weights; A_ls starts at zero. A_ls and G_s are unbounded, so the fused map
-    can be negative, and GeM drops what is.
+    dropout, FC, batch norm, unit length, in this order; P_0 is F' itself (the text has another 1x1
+    convolution, the figure none); dilations are 1, 2, 3; both softmaxes run over the key index; eq. 7's
+    second term is F_g (printed as the local map again); the fusion starts at equal weights; A_ls starts at
+    zero. A_ls and G_s are unbounded, so the fused map can be negative, and GeM drops what is.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class GLAM(DescriptorModel):
         reduced: int | None = None,
         local_attention: str = "both",
         global_attention: str = "both",
+        first_level: bool = False,
         dropout: float = 0.1,
         pretrained: bool = False,
     ) -> None:
         for part in (local_attention, global_attention):
             if part not in PARTS:
                 raise ValueError(f"an attention must be one of {', '.join(PARTS)}, got {part!r}")
+        at_least_1(dim=dim, reduced=reduced)
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
@@ -57,12 +61,15 @@ class GLAM(DescriptorModel):
             "reduced": reduced,
             "local_attention": local_attention,
             "global_attention": global_attention,
+            "first_level": first_level,
             "dropout": dropout,
         }
         self.trunk = trunk
         self.local_channel = LocalChannelAttention() if local_attention in ("both", "channel") else None
         self.local_spatial = (
-            LocalSpatialAttention(channels, reduced) if local_attention in ("both", "spatial") else None
+            LocalSpatialAttention(channels, reduced, first_level=first_level)
+            if local_attention in ("both", "spatial")
+            else None
         )
         self.global_channel = GlobalChannelAttention() if global_attention in ("both", "channel") else None
         self.global_spatial = (
@@ -132,6 +139,14 @@ class GLAM(DescriptorModel):
         if self.fusion is None:
             return torch.ones(1, device=self.mean.device)
         return self.fusion.softmax(0)
+
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        return {
+            "local": "the gain of each place in the local stream",
+            "global": "the attention each place receives in the global stream",
+            "pooled": "each place's share of the pooled vector",
+        }
 
     def arguments(self) -> dict[str, Any]:
         """Everything but `pretrained`, which the weights make superfluous."""

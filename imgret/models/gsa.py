@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imgret.errors import WeightsError
 from imgret.models.base import DescriptorModel
-from imgret.nn.backbones import build_trunk
+from imgret.nn.backbones import build_trunk, runs
+from imgret.nn.checks import at_least_1
 from imgret.nn.gsa import ContentAttention, GlobalSelfAttention
 from imgret.nn.pooling import GeM
 from imgret.nn.projection import Projection
 from imgret.nn.recording import recorded
-from imgret.nn.stages import input_shapes, spatial_convolution, stage_blocks
+from imgret.nn.stages import OTHER, input_shapes, spatial_convolution, stage_blocks
 
 PLACEMENTS = ("parallel", "replace")
 
@@ -51,7 +53,8 @@ class GSANet(DescriptorModel):
     a stride, average pooling follows the module. Then GeM, dropout, FC, batch norm.
 
     A module's table of offsets covers the map it reads when the image is a square of `image_side` pixels;
-    `offsets` says what becomes of other sizes, "absolute" or "interpolated". `pos_norm` divides the
+    `offsets` says what becomes of other sizes, "absolute" or "interpolated" (then `image_side` should be the
+    side trained at: rows of the table that training never reads stay random). `pos_norm` divides the
     positional sums by the side of the map. `parts` is "both", "content" or "position". `heads` is lowered
     where it does not divide a width. `pretrained` starts the trunk from timm's weights.
 
@@ -62,7 +65,8 @@ class GSANet(DescriptorModel):
     Differs from the paper, or chosen where its Figure 1 is silent: "parallel", `pos_norm` and "interpolated"
     are ours, and so is everything after the trunk; d_k = d_out = the width of the convolution; embeddings
     are shared by the heads and cover offsets of both signs; queries have no softmax and no scale; no batch
-    norm on Q, K, V; strides are pooled after the module, not before it.
+    norm on Q, K, V; strides are pooled after the module, not before it. A module is cubic in its input:
+    float16 overflows where bfloat16 does not.
     """
 
     def __init__(
@@ -81,9 +85,7 @@ class GSANet(DescriptorModel):
     ) -> None:
         if placement not in PLACEMENTS:
             raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}")
-        for what, number in (("stages", stages), ("image_side", image_side)):
-            if number < 1:
-                raise ValueError(f"{what} must be at least 1, got {number}")
+        at_least_1(dim=dim, stages=stages, image_side=image_side, heads=heads)
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
@@ -101,7 +103,9 @@ class GSANet(DescriptorModel):
         }
         self.trunk = trunk
         blocks = [block for stage in range(-stages, 0) for block in stage_blocks(trunk, stage).children()]
-        places = [place for block in blocks if (place := spatial_convolution(block)) is not None]
+        # A bare convolution between blocks only makes the map smaller.
+        inside = [spatial_convolution(block) for block in blocks if not isinstance(block, nn.Conv2d)]
+        places = [place for place in inside if place is not None]
         shapes = input_shapes(trunk, [convolution for _, _, convolution in places], image_side)
         for (parent, name, convolution), shape in zip(places, shapes, strict=True):
             width, reach = convolution.out_channels, max(shape[2:])
@@ -110,6 +114,9 @@ class GSANet(DescriptorModel):
                 setattr(parent, name, AttentionInParallel(convolution, attention))
             else:
                 setattr(parent, name, nn.Sequential(attention, stride_pool(convolution)))
+        counted = next(trunk.parameters()).is_meta  # shapes without numbers, which nothing can be tried on
+        if not places or not (counted or all(runs(trunk, *size) for size in ((67, 131), (64, 96)))):
+            raise WeightsError(f"{backbone} cannot hold GSA modules in its last stages; {OTHER}")
         self.pool = GeM()
         self.projection = Projection(channels, dim, dropout)
 
@@ -124,6 +131,16 @@ class GSANet(DescriptorModel):
             features = self.trunk(images)
         seen = {"global": mean_attention(maps)} if maps else {}
         return {**seen, "pooled": self.pool.share(features)}
+
+    def view_words(self) -> dict[str, str]:
+        """What each of `views` is, in words."""
+        scales = [part.gamma for part in self.trunk.modules() if isinstance(part, AttentionInParallel)]
+        acts = not scales or any(scale.any() for scale in scales)
+        received = "the attention each place receives, mean over the modules"
+        return {
+            "global": received if acts else f"{received}; does not act on the descriptor yet (its scale is 0)",
+            "pooled": "each place's share of the pooled vector",
+        }
 
     def arguments(self) -> dict[str, Any]:
         """Everything but `pretrained`, which the weights make superfluous."""

@@ -125,8 +125,8 @@ def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callab
     card = MODELS[name]
     if card.weights != "trunk":
         raise WeightsError(
-            f"no trained weights ship for {name}: give --weights FILE{WEIGHTS_SUFFIX}, make one with "
-            f"imgret train, or ask for random ones with --weights none (for tests only)"
+            f"no trained weights ship for {name}: give --weights FILE{WEIGHTS_SUFFIX}, or ask for "
+            f"random ones with --weights none (for tests only)"
         )
     backbone = arguments.get("backbone", card.backbone)
     file = fetch_pretrained(backbone, offline, say)  # now, so that building finds it in the cache
@@ -154,7 +154,7 @@ def _from_file(path: Path, wanted: str | None, given: dict[str, Any]) -> LoadedM
             raise WeightsError(f"{path} was made with {key} {card['arguments'].get(key)!r}, not {value!r}")
     try:
         model = build(name, card["arguments"])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise WeightsError(f"{path} describes a {name} this imgret cannot build: {error}") from error
     try:
         state = safetensors.torch.load_file(path)

@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imgret.nn.checks import at_least_1
+
 _TERMS = 18  # of exp on (0, 1): the first one left out is below 1 / 18! = 1.6e-16
 
 
 def reduced_channels(channels: int, reduced: int | None) -> int:
-    """c': as given, else c / 8 (the paper does not say), at least 1."""
+    """c': as given, else c / 8 (the paper does not say), at least 1; ValueError for less."""
+    at_least_1(reduced=reduced)
     return reduced if reduced is not None else max(1, channels // 8)
 
 
@@ -53,14 +56,22 @@ class LocalSpatialAttention(nn.Module):
     """One score per location from a pyramid of dilated convolutions: A_ls.
 
     [B, c, h, w] -> [B, 1, h, w], unbounded: the paper describes no activation. Dilations 1, 2, 3 (the
-    text; a caption says 1, 3, 5) see 3, 5 and 7 cells. The undilated level P_0 is the reduced map F'
-    itself. The last convolution starts at zero, so the attention starts as "no change".
+    text; a caption says 1, 3, 5) see 3, 5 and 7 cells. The undilated level P_0 is the reduced map F' itself,
+    or, with `first_level`, a 1x1 convolution of it. The last convolution starts at zero, so the attention starts
+    as "no change".
     """
 
-    def __init__(self, channels: int, reduced: int | None = None, dilations: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduced: int | None = None,
+        dilations: Sequence[int] = (1, 2, 3),
+        first_level: bool = False,
+    ) -> None:
         super().__init__()
         width = reduced_channels(channels, reduced)
         self.reduce = nn.Conv2d(channels, width, 1)
+        self.first_level = nn.Conv2d(width, width, 1) if first_level else nn.Identity()
         self.pyramid = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in dilations)
         self.score = nn.Conv2d(width * (1 + len(self.pyramid)), 1, 1)
         nn.init.zeros_(self.score.weight)
@@ -68,9 +79,9 @@ class LocalSpatialAttention(nn.Module):
             nn.init.zeros_(self.score.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """conv1x1(concat(F', P_1, P_2, P_3))."""
+        """conv1x1(concat(P_0, P_1, P_2, P_3))."""
         reduced = self.reduce(features)  # F' [B, c', h, w]
-        levels = [reduced, *(conv(reduced) for conv in self.pyramid)]
+        levels = [self.first_level(reduced), *(conv(reduced) for conv in self.pyramid)]
         return self.score(torch.cat(levels, 1))
 
 
@@ -112,7 +123,7 @@ class GlobalChannelAttention(nn.Module):
             return (above / below).to(features.dtype).unflatten(2, features.shape[2:])
 
     def _gates(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """k and q [B, 1, c], float32 or better: bfloat16 would round away the little contrast they have."""
+        """k and q [B, 1, c], float32 or better: the channels differ little, and half precision would lose it."""
         pooled = _pool(features)
         wide = torch.promote_types(features.dtype, torch.float32)
         return self.key(pooled).to(wide).sigmoid(), self.query(pooled).to(wide).sigmoid()
@@ -146,8 +157,9 @@ class GlobalSpatialAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """conv1x1(V' softmax(K^T Q)), by torch's fused attention."""
         query, key, value = (
-            # [B, c', h, w] -> [B, 1 head, hw, c']: fused attention wants tokens as rows.
-            conv(features).flatten(2).transpose(1, 2).unsqueeze(1)
+            # [B, c', h, w] -> [B, 1 head, hw, c']: fused attention wants tokens as rows, one after the other in
+            # memory; of other rows torch would make the hw x hw matrix.
+            conv(features).flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
             for conv in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # softmax over keys

@@ -37,12 +37,13 @@ class Pyramid(nn.Module):
 
     The maps come shallow first, with `widths` C_i and `strides` in pixels. Convolutional maps end as timm leaves
     them (after the last ReLU for a ResNet); a transformer's are a block's tokens, before the final norm,
-    and take both signs.
+    and take both signs. `on_grid`: the network sees the image at the next multiple of its stride.
     """
 
-    def __init__(self, net: nn.Module, on_grid: bool) -> None:
+    def __init__(self, net: nn.Module, on_grid: bool, name: str = "this backbone") -> None:
         super().__init__()
         self.net = net
+        self.name = name
         info: Any = net.feature_info
         self.widths: list[int] = info.channels()
         self.strides: list[int] = info.reduction()
@@ -143,8 +144,8 @@ def build_token_trunk(
     Raises as `build_trunk` does, and WeightsError for a network without a class token or with fewer blocks.
     """
 
-    def tokens(net: Any, _on_grid: bool) -> TokenTrunk:
-        parts = ("cls_token", "blocks", "forward_intermediates")
+    def tokens(net: Any, _on_grid: bool, _name: str) -> TokenTrunk:
+        parts = ("cls_token", "blocks", "forward_intermediates", "patch_embed")
         plain = all(getattr(net, part, None) is not None for part in parts) and hasattr(net.patch_embed, "feat_ratio")
         if not plain or isinstance(net.norm, nn.Identity):
             raise WeightsError(
@@ -242,9 +243,9 @@ def _hub_is_off() -> bool:
 
 
 def _build(
-    name: str, pretrained: bool, wrap: Callable[[nn.Module, bool], Any], **options: Any
+    name: str, pretrained: bool, wrap: Callable[[nn.Module, bool, str], Any], **options: Any
 ) -> tuple[Any, tuple[float, float, float], tuple[float, float, float]]:
-    """(wrap(network, whether it cuts the image into patches), mean, std), checked to take any size."""
+    """(wrap(network, on grid, name), mean, std), checked to take any size."""
     check_backbone(name)
     cfg = get_pretrained_cfg(name)
     options["pretrained"] = pretrained
@@ -252,18 +253,16 @@ def _build(
         # custom_load would read the file as the authors' .npz, not as the safetensors it is
         options["pretrained_cfg_overlay"] = {"file": str(fetch_pretrained(name)), "custom_load": False}
     fixed = bool(cfg.fixed_input_size)
-    net, ways = _create(name, options, ANY_SIZE if fixed else ({},))
-    wrapped = wrap(net, fixed)
-    if fixed and not ways:
-        _check_any_size(name, wrapped)
+    wrapped = wrap(_create(name, options, ANY_SIZE if fixed else ({},)), fixed, name)
+    _take_any_size(name, wrapped)
     return wrapped, tuple(cfg.mean), tuple(cfg.std)
 
 
-def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network, and the first of `ways` its constructor accepts."""
+def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]) -> nn.Module:
+    """The network, told in the first of `ways` that its constructor accepts."""
     for way in ways:
         try:
-            return timm.create_model(name, **options, **way), way
+            return timm.create_model(name, **options, **way)
         except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
             if isinstance(error, TypeError) and way != ways[-1]:
                 continue  # an unexpected keyword: this architecture has another way, or none
@@ -272,14 +271,23 @@ def _create(name: str, options: dict[str, Any], ways: tuple[dict[str, Any], ...]
     raise AssertionError("ways is never empty")
 
 
-def _check_any_size(name: str, trunk: Any) -> None:
-    """WeightsError unless a network that names one input size takes another as well."""
-    probe = torch.zeros(1, 3, 8 * trunk.stride, 9 * trunk.stride)
+def _take_any_size(name: str, trunk: Any) -> None:
+    """Put a trunk on its grid if it fails at odd sizes; WeightsError if it fails at multiples of its stride too."""
+    on_grid = getattr(trunk, "on_grid", True)  # tokens always are
+    if not on_grid and not runs(trunk, 67, 131):
+        trunk.on_grid = on_grid = True
+    if on_grid and not runs(trunk, 3 * trunk.stride, 5 * trunk.stride):
+        raise WeightsError(f"backbone {name} does not work at every image size; choose another")
+
+
+def runs(trunk: nn.Module, height: int, width: int) -> bool:
+    """Whether a trunk takes an image of this size, tried on a black one."""
     mode = trunk.training
     try:
         with torch.no_grad():
-            trunk.eval()(probe)
-    except Exception as error:  # assertions, shape errors, index errors: each architecture has its own
-        raise WeightsError(f"backbone {name} works at one image size only; choose another") from error
+            trunk.eval()(torch.zeros(1, 3, height, width))
+    except Exception:  # assertions, shape errors, index errors: each architecture has its own
+        return False
     finally:
         trunk.train(mode)
+    return True

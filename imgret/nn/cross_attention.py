@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imgret.nn.checks import at_least_1
+
 
 def feed_forward(width: int, ratio: int = 4) -> nn.Sequential:
     """The two-layer network behind an attention, token by token: linear to ratio x width, GELU, linear back."""
@@ -21,6 +23,7 @@ class CrossAttention(nn.Module):
     """
 
     def __init__(self, width: int, heads: int = 8) -> None:
+        at_least_1(width=width, heads=heads)
         if width % heads:
             raise ValueError(f"heads must divide the width, got {heads} heads for {width} channels")
         super().__init__()

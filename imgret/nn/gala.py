@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from imgret.nn.checks import at_least_1
+
 SQUASHES = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
@@ -21,8 +23,8 @@ class GlobalLocalAttention(nn.Module):
     "sigmoid" gives S in (0, 1) instead of (-1, 1), and `global_relu` puts a ReLU after W2 too, so g is never
     negative. ValueError for an even kernel or another squash.
 
-    Convolutions, a and m start truncated normal with variance 1 / fan-in, as in that code; for a and m this
-    is 1, of either sign. W1 and W2 start Xavier-uniform, biases at zero.
+    Convolutions start normal with deviation 1 / sqrt(fan-in), a and m with deviation 1 and so of either sign, all cut
+    at two deviations; W1 and W2 start Xavier-uniform, biases at zero.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class GlobalLocalAttention(nn.Module):
         global_relu: bool = False,
     ) -> None:
         super().__init__()
+        at_least_1(reduction=reduction, local_kernel=local_kernel)
         if local_kernel % 2 == 0:
             raise ValueError(f"local_kernel must be odd to keep the size of the map, got {local_kernel}")
         if squash not in SQUASHES:

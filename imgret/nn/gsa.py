@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from imgret.nn.checks import at_least_1
 from imgret.nn.offsets import RelativeOffsets
 
 PARTS = ("both", "content", "position")
@@ -109,7 +110,7 @@ class GlobalSelfAttention(nn.Module):
     described at `RelativeOffsets` and `AxialPositionalAttention`; `parts` leaves one branch out.
 
     Chosen where Figure 1 is silent: queries are not normalised, heads share the embeddings, and batch norm
-    keeps statistics for every channel. ValueError for an unknown word.
+    keeps statistics for every channel. ValueError for an unknown word or a number below 1.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class GlobalSelfAttention(nn.Module):
             raise ValueError(f"offsets must be one of {', '.join(OFFSETS)}, got {offsets!r}")
         if parts not in PARTS:
             raise ValueError(f"parts must be one of {', '.join(PARTS)}, got {parts!r}")
+        at_least_1(heads=heads, width=width)
         width = channels if width is None else width
         heads = math.gcd(heads, width)
         self.query = nn.Conv2d(channels, width, 1, bias=False)

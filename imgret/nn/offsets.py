@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imgret.nn.checks import at_least_1
+
 
 class RelativeOffsets(nn.Module):
     """Embeddings [side, side, width] of (target i, source t) from a table [2 reach - 1, width] of offsets t - i.
@@ -20,8 +22,7 @@ class RelativeOffsets(nn.Module):
 
     def __init__(self, reach: int, width: int, std: float = 1.0, interpolated: bool = False) -> None:
         super().__init__()
-        if reach < 1:
-            raise ValueError(f"reach must be at least 1, got {reach}")
+        at_least_1(reach=reach)
         self.reach = reach
         self.interpolated = interpolated
         self.table = nn.Parameter(torch.empty(2 * reach - 1, width).normal_(std=std))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from imgret.errors import WeightsError
 from imgret.nn.backbones import Pyramid
 
+OTHER = "take another backbone, such as resnet50"
+
 
 def stage_blocks(trunk: Pyramid, stage: int) -> nn.Module:
     """The container of the blocks of a stage, called in their order; -1 is the last stage, -2 the one before.
@@ -28,34 +30,44 @@ def stage_blocks(trunk: Pyramid, stage: int) -> nn.Module:
         found = None
     blocks = getattr(found, "blocks", found)
     if not path or not isinstance(blocks, nn.Module) or spatial_convolution(blocks) is None:
-        raise WeightsError("this backbone has no stages of convolutional blocks; take one such as resnet50")
+        raise WeightsError(f"{trunk.name} has no stage {stage} of blocks with a spatial convolution; {OTHER}")
     return blocks
 
 
 def input_shapes(trunk: Pyramid, parts: Iterable[nn.Module], side: int = 128) -> list[torch.Size]:
     """Shapes [2, C, h, w] of the maps these parts of a trunk are given, for square images of `side` pixels.
 
-    Read off a run without any arithmetic. WeightsError unless each is called with one map and nothing else.
+    Read off runs without any arithmetic. WeightsError unless each is called with one map and nothing else, channels
+    first.
     """
+    parts = list(parts)
+    square, wide = _shapes(trunk, parts, (side, side)), _shapes(trunk, parts, (side, 2 * side))
+    # A map with its channels last would have the width of the image where its channels are looked for.
+    alike = [part in square and part in wide and square[part][:3] == wide[part][:3] for part in parts]
+    if not all(alike) or trunk.channels_last:
+        raise WeightsError(f"the blocks of {trunk.name} do not take one map each; {OTHER}")
+    return [square[part] for part in parts]
+
+
+def _shapes(trunk: Pyramid, parts: list[nn.Module], size: tuple[int, int]) -> dict[nn.Module, torch.Size]:
     found: dict[nn.Module, torch.Size] = {}
 
     def look(part: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if len(inputs) == 1 and not named and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
             found[part] = inputs[0].shape
 
-    parts = list(parts)
     handles = [part.register_forward_pre_hook(look, with_kwargs=True) for part in parts]
     shapes = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
     # Two images, because batch norm in training refuses one value per channel.
-    images = torch.empty(2, 3, side, side, device="meta", dtype=next(trunk.parameters()).dtype)
+    images = torch.empty(2, 3, *size, device="meta", dtype=next(trunk.parameters()).dtype)
     try:
         torch.func.functional_call(trunk, shapes, (images,))
+    except Exception as error:  # assertions, shape errors: each architecture has its own
+        raise WeightsError(f"{trunk.name} cannot be looked into: it fails on {size[0]} x {size[1]}; {OTHER}") from error
     finally:
         for handle in handles:
             handle.remove()
-    if len(found) < len(parts) or trunk.channels_last:
-        raise WeightsError("the blocks of this backbone do not take one map each; take one such as resnet50")
-    return [found[part] for part in parts]
+    return found
 
 
 def spatial_convolution(block: nn.Module) -> tuple[nn.Module, str, nn.Conv2d] | None:

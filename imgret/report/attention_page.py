@@ -8,14 +8,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from imgret import atomic
 from imgret.ids import escape
-from imgret.report.overlay import UNTRAINED, VIEWS, Heat, times
+from imgret.report.overlay import UNTRAINED, AnyLook, Heat, photograph_words, times, view_words
 
 MOST_IMAGES = 50
 """A page with more photographs opens slowly: what a command should look at at most."""
@@ -23,17 +22,6 @@ MOST_IMAGES = 50
 _SIDE, _QUALITY = 640, 82  # longer side of a picture in pixels, and its JPEG quality
 _AREA, _NARROWEST, _WIDEST = 290 * 217, 230, 640  # of a picture on the page, in CSS pixels
 _ACROSS, _GAP = 1260, 22  # of a card on a usual screen, and between two pictures, in CSS pixels
-
-
-class AnyLook(Protocol):
-    """A Look of `imgret.extraction.looking`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def pixels(self) -> np.ndarray: ...
-    @property
-    def views(self) -> Mapping[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ def write_attention_page(
 ) -> None:
     """Write a page of photographs and their maps of attention, whole or not at all.
 
-    looks      `id`, `pixels` [H, W, 3] uint8 RGB and `views`, name -> [h, w], not negative
+    looks      one Look for each image
     about      the line below the title, such as the model
     untrained  says in plain words that the weights are random
     notes      sentences below it
@@ -128,15 +116,14 @@ def _pictures(look: AnyLook) -> Iterator[_Picture]:
     factor = min(1.0, _SIDE / max(width, height))
     small = Image.fromarray(look.pixels).resize((max(1, round(width * factor)), max(1, round(height * factor))))
     pixels = np.asarray(small)
-    words = f"as the model is given it: {width} x {height} pixels"
-    yield _Picture("photograph", words, name, _uri(pixels), small.width, small.height)
+    yield _Picture("photograph", photograph_words(look), name, _uri(pixels), small.width, small.height)
     for view, values in look.views.items():
         heat = Heat(values)
         yield _Picture(
             title=view,
-            words=VIEWS.get(view, "a view of this model's own"),
+            words=view_words(look, view),
             alt=f"{view} of {name}: {heat.words}",
-            uri=_uri(heat.over(pixels)),
+            uri=_uri(heat.over(pixels, look.places.get(view))),
             width=small.width,
             height=small.height,
             flat=heat.words if heat.flat else "",

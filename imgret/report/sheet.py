@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imgret import atomic
 from imgret.ids import escape
-from imgret.report.overlay import UNTRAINED, VIEWS, Heat, times
+from imgret.report.overlay import UNTRAINED, AnyLook, Heat, photograph_words, times, view_words
 
 _PAPER, _INK, _SOFT, _LINE, _WARNING = "#f6f5f2", "#1d1f23", "#666a72", "#c9c5bb", "#a8321f"
 _MARGIN, _GAP = 48, 36  # around the sheet, between panels; pixels
@@ -34,41 +33,30 @@ class _Panel:
     heat: Heat | None = None
 
 
-def write_sheet(
-    path: str | Path,
-    *,
-    name: str,
-    pixels: np.ndarray,
-    views: Mapping[str, np.ndarray],
-    caption: str = "",
-    untrained: bool = False,
-) -> None:
+def write_sheet(path: str | Path, look: AnyLook, *, caption: str = "", untrained: bool = False) -> None:
     """Write a photograph and its maps of attention side by side as PNG, whole or not at all.
 
-    name       the image's id: escaped (`imgret.ids.escape`), and shortened in the middle when it is long
-    pixels     [H, W, 3] uint8 RGB
-    views      name -> [h, w], not negative, as from `DescriptorModel.look`
+    look       a Look: its id is escaped (`imgret.ids.escape`), and shortened in the middle when it is long
     caption    the line below the name, such as the model
     untrained  says in plain words that the weights are random
+
+    The letters are those of Pillow's own font: it has no accents and no scripts but Latin.
     """
     file = io.BytesIO()
-    draw_sheet(name, pixels, views, caption, untrained).save(file, "PNG")
+    draw_sheet(look, caption, untrained).save(file, "PNG")
     atomic.write_bytes(Path(path), file.getvalue())
 
 
-def draw_sheet(
-    name: str, pixels: np.ndarray, views: Mapping[str, np.ndarray], caption: str = "", untrained: bool = False
-) -> Image.Image:
+def draw_sheet(look: AnyLook, caption: str = "", untrained: bool = False) -> Image.Image:
     """The picture that `write_sheet` writes."""
-    size = _panel_size(pixels.shape[1], pixels.shape[0])
-    photograph = _Panel(
-        _sized(pixels, size), "photograph", f"as the model is given it: {pixels.shape[1]} x {pixels.shape[0]} pixels"
-    )
+    size = _panel_size(look.pixels.shape[1], look.pixels.shape[0])
+    photograph = _Panel(_sized(look.pixels, size), "photograph", photograph_words(look))
     shown = [photograph]
-    for view, values in views.items():
+    for view, values in look.views.items():
         heat = Heat(values)
         # laid over the enlarged photograph, so that a small one has a smooth map as well
-        shown.append(_Panel(heat.over(photograph.picture), view, VIEWS.get(view, "a view of this model's own"), heat))
+        picture = heat.over(photograph.picture, look.places.get(view))
+        shown.append(_Panel(picture, view, view_words(look, view), heat))
     wide = max(size[0], _NARROWEST)
     lines = max(len(_wrapped(panel.words, _font(18), wide)) for panel in shown)
     words, scale = 50 + 24 * lines, 20 + _BAR + 30  # heights below a picture, pixels
@@ -81,7 +69,7 @@ def draw_sheet(
     down = y + sum(heights) + (len(rows) - 1) * _GAP + _MARGIN - 16  # the last line of words has air of its own
     sheet = Image.new("RGB", (across + 2 * _MARGIN, down), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _head(draw, name, caption, warning, across)
+    _head(draw, look.id, caption, warning, across)
     for row, height in zip(rows, heights, strict=True):
         for number, panel in enumerate(row):
             _draw_panel(sheet, draw, panel, (_MARGIN + number * (wide + _GAP), y), wide, words)
@@ -111,7 +99,7 @@ def _columns(count: int, cell: tuple[int, int]) -> int:
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)
         shape = columns * cell[0] / (rows * cell[1])
-        return abs(math.log(shape / _SHAPE)) + 0.5 * (columns * rows - count)
+        return abs(math.log(shape / _SHAPE)) + columns * rows - count
 
     return min(range(1, count + 1), key=badness)
 

@@ -22,8 +22,8 @@ Progress = Callable[[int, int, int], object]
 class Attention:
     """Where a model looks in images.
 
-    looks       one for each image that could be decoded, in order: id, path, pixels [H, W, 3] uint8 RGB as the
-                model was given them, and views: name -> [h, w] float32, not negative, more is more attention
+    looks       one Look for each image that could be decoded, in order: id, path, pixels [H, W, 3] uint8 RGB, views:
+                name -> [h, w] float32, not negative, more is more attention, and what it takes to draw them
     errors      id -> why there is no look
     found       images there were, with those that `limit` left out
     model, backbone, image_size, trained    what looked; backbone is None for a model without a trunk
@@ -56,15 +56,17 @@ def attend(
     limit: int | None = None,
     device: str = "auto",
     offline: bool = False,
+    on_found: Callable[[Sequence[str]], object] | None = None,
     progress: Progress | None = None,
     say: Say = quiet,
 ) -> Attention:
     """Look at images (files, folders, globs, `.tar` files) with a model; `model` to `seed` are as in extract.
 
     `image_size` is the longer side in pixels, never enlarged (None: the model's own). `box` x1, y1, x2, y2 looks
-    at a part of one image only. `limit` looks at the first so many. `progress` is told (done, of, failed). An image
-    that is not there or cannot be decoded is in `errors`. InputError when no file was found at all, or the model
-    cannot show where it looks; the errors of `load_model`.
+    at a part of one image only. `limit` looks at the first so many. `on_found` is given the files of all images
+    before the model loads, `progress` is told (done, of, failed). An image that is not there or cannot be decoded is
+    in `errors`. InputError when no file was found at all, or the model cannot show where it looks; the errors of
+    `load_model`.
     """
     from imgret.extraction.looking import load_looker
     from imgret.images.decode import Undecodable
@@ -72,6 +74,8 @@ def attend(
     files, errors = find_queries(images)
     if not files:
         raise InputError("; ".join(f"{escape(name)}: {why}" for name, why in errors.items()))
+    if on_found is not None:
+        on_found([image.path for image in files])
     if box is not None:
         if len(files) + len(errors) != 1:
             raise InputError(f"--box goes with one image, {len(files)} are given")

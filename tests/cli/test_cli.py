@@ -540,3 +540,28 @@ def test_names_with_markup_are_printed_as_they_are(place, mean_colour):
     assert "x[/y].png" in shown
     assert "[bold]z.png" in shown
     assert "odd[x].idx" in run("info", "odd[x].idx").stdout
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80", "100", "140"])
+def test_the_list_of_models_never_cuts_a_name(columns, monkeypatch):
+    from imgret.models import MODELS
+
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = run("models", "-q").stdout.splitlines()
+    for name, card in MODELS.items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert int(columns) < 60 or card.backbone in line.split()
+    assert len(lines) < 5 + 3 * len(MODELS)
+
+
+def test_the_commands_that_explain_a_model_can_be_pasted(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = [line.strip() for line in run("models", "dtop").stdout.splitlines()]
+    assert "imgret extract photos/ -o store --model dtop --weights none" in lines
+    assert "imgret extract photos/ -o store --model gem" in [
+        x.strip() for x in run("models", "gem").stdout.splitlines()
+    ]
+
+
+def test_a_weights_file_is_no_model_to_explain():
+    assert "imgret info x.safetensors" in run("models", "x.safetensors", code=1).stderr

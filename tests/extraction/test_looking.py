@@ -134,3 +134,64 @@ def test_the_model_is_described_in_words():
     about = workflows.Attention("glam", "resnet101", 1024, True, 0).about
     assert about == "glam on resnet101, longer side at most 1024 pixels"
     assert workflows.Attention("own", None, 64, True, 0).about == "own, longer side at most 64 pixels"
+
+
+def test_a_look_knows_where_its_cells_lie_and_what_they_mean(tmp_path):
+    """A padded ResNet's cell i is centred on pixel 32 i; a patch trunk stretches the image to whole patches."""
+    (image,) = find([half_red(tmp_path / "a.png", (100, 20))]).images
+    look = load_looker("gem", backbone="resnet18", weights="none", device="cpu").look(image)
+    assert look.words == {"pooled": "each place's share of the pooled vector"}
+    assert look.views["pooled"].shape == (1, 4)
+    assert look.places == {"pooled": ((0, 1), (0, 0.32))}
+    assert look.seen == (32, 100)
+    look = load_looker("gem", backbone="swin_tiny_patch4_window7_224", weights="none", device="cpu").look(image)
+    assert look.places == {"pooled": ((0.5, 1), (0.125, 0.25))}
+    assert look.seen == (32, 128)
+
+
+def test_cells_of_a_model_without_a_trunk_share_the_image(watcher, tmp_path):
+    (image,) = find([half_red(tmp_path / "a.png")]).images
+    look = watcher.look(image)
+    assert look.places["local"] == ((0.125, 0.25), (0.0625, 0.125))
+    assert look.seen == (32, 64)
+    assert look.words == {}
+
+
+@pytest.mark.parametrize("name", ["gem", "glam", "dalg", "dtop", "gala", "gsa"])
+def test_every_view_has_words_of_its_own_model(name):
+    trunk = {"dalg": "swin_tiny_patch4_window7_224", "dtop": "vit_tiny_r_s16_p8_224"}.get(name, "resnet18")
+    looker = load_looker(name, backbone=trunk, weights="none", device="cpu")
+    assert looker.views(np.zeros((64, 64, 3), np.uint8)).keys() == looker.model.view_words().keys()
+
+
+@pytest.mark.parametrize(("name", "view"), [("gala", "local"), ("gsa", "global")])
+def test_what_a_zero_scale_keeps_out_of_the_descriptor_is_said_to_be_out(name, view):
+    model = load_looker(name, backbone="resnet10t", weights="none", device="cpu").model
+    words = "does not act on the descriptor yet (its scale is 0)"
+    assert words in model.view_words()[view]
+    scales = [value for key, value in model.named_parameters() if key.endswith(("gamma", "multiplicative"))]
+    with torch.no_grad():
+        scales[-1][0] = 0.1
+    assert words not in model.view_words()[view]
+
+
+def test_half_of_dalgs_vector_is_pooled_unless_it_has_one_half_only():
+    from imgret.models import load_model
+
+    def words(fusion):
+        trunk, arguments = "swin_tiny_patch4_window7_224", {"fusion": fusion}
+        return load_model("dalg", backbone=trunk, weights="none", arguments=arguments).model.view_words()["pooled"]
+
+    assert words("cross") == "each place's share of the pooled vector, its GeM half"
+    assert words("none") == "each place's share of the pooled vector"
+
+
+def test_whoever_writes_files_hears_of_all_images_before_the_model_loads(tmp_path):
+    paths = [half_red(tmp_path / name) for name in ("a.png", "b.png")]
+
+    def refuse(files):
+        assert files == paths
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        workflows.attend(paths, "no such model", limit=1, on_found=refuse)

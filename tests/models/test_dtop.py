@@ -6,6 +6,7 @@ from imgret.models.dtop import BRANCHES, DToP
 from imgret.nn.backbones import TINY_HYBRID
 from imgret.nn.pooling import gem, gem_share
 from imgret.nn.recording import recorded
+from tests.models.tiny import stripes_and_box
 
 TINY = "test_vit"  # 6 layers, 64 channels, patches of 16
 
@@ -164,14 +165,14 @@ def test_attention_that_cannot_be_recomputed_is_not_shown():
     assert model.look(images()).keys() == {"local"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_hybrid_trunk_works_in_half_precision(dtype):
+@pytest.mark.parametrize(("dtype", "moves"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)])
+def test_a_hybrid_trunk_works_in_half_precision(dtype, moves):
     torch.manual_seed(7)
-    model, batch = DToP(TINY_HYBRID, dim=16).eval(), images(1, 67, 131)
+    model, batch = DToP(TINY_HYBRID, dim=16).eval(), stripes_and_box()
     with torch.inference_mode():
         exact, rough = model(batch), model.to(dtype)(batch)
-    assert torch.nn.functional.cosine_similarity(exact, rough).item() > 0.99
-    assert model.look(batch)["global"].shape == (1, 3, 5)
+    assert (rough - exact).norm(dim=1).max() < moves * (exact[0] - exact[1]).norm()
+    assert model.look(batch)["global"].shape == (2, 3, 5)
 
 
 def test_a_hybrid_trunk_trains():

@@ -193,5 +193,19 @@ def test_what_cannot_be_built_is_a_callers_mistake(options, words):
 
 
 def test_a_trunk_without_convolutional_blocks_is_refused():
-    with pytest.raises(WeightsError, match="no stages of convolutional blocks"):
+    with pytest.raises(
+        WeightsError, match="test_vit has no stage -1 of blocks with a spatial convolution; take another"
+    ):
         GSANet("test_vit")
+
+
+def test_a_bare_convolution_between_blocks_gets_no_module():
+    model = GSANet("rdnet_tiny", dim=8)  # its stages begin with a norm and a convolution that makes the map smaller
+    assert any(isinstance(part, GlobalSelfAttention) for part in model.trunk.modules())
+
+
+@pytest.mark.parametrize("backbone", ["cpubone_nano", "mobilenetv3_small_100"])
+def test_a_trunk_that_cannot_hold_modules_is_refused(backbone):
+    # convolutions of even kernels give other sizes than pooling; a last stage may have only 1x1 convolutions
+    with pytest.raises(WeightsError, match="take another backbone"):
+        GSANet(backbone)

@@ -69,7 +69,7 @@ def test_a_missing_weights_file_is_said():
 def test_a_model_without_trained_weights_is_refused_with_the_ways_on():
     with pytest.raises(WeightsError) as caught:
         load_model("glam")
-    for part in ("--weights FILE", "imgret train", "--weights none"):
+    for part in ("--weights FILE", "--weights none"):
         assert part in str(caught.value)
 
 
@@ -242,3 +242,11 @@ def test_the_toy_model_loads_by_name_and_tells_colours(monkeypatch, tmp_path):
     save_weights(loaded.model, tmp_path / "toy.safetensors", {})
     assert load_model(tmp_path / "toy.safetensors").identity["model"] == "mean-colour"
     json.dumps(loaded.identity)
+
+
+def test_a_file_with_an_argument_this_version_refuses_is_said(tmp_path):
+    path = tmp_path / "gala.safetensors"
+    save_weights(load_model("gala", backbone=TINY, weights="none").model, path, {})
+    rewrite(path, lambda state, card: card.update(arguments=card["arguments"].replace('"identity"', '"other"')))
+    with pytest.raises(WeightsError, match="describes a gala this imgret cannot build: form must be one of"):
+        load_model(path)

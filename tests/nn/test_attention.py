@@ -11,6 +11,7 @@ from imgret.nn.attention import (
     LocalChannelAttention,
     LocalSpatialAttention,
 )
+from tests.nn.seen import Seen
 
 CHANNELS, REDUCED = 6, 3
 ALL = ("local channel", "local spatial", "global channel", "global spatial")
@@ -136,6 +137,30 @@ def test_attention_is_float32_under_autocast(which):
     assert out.isfinite().all()
 
 
+def test_global_channel_attention_never_holds_its_matrix():
+    with Seen() as seen, torch.no_grad():
+        GlobalChannelAttention()(torch.rand(1, 256, 3, 5))
+    assert seen.largest == 18 * 256  # the powers of k; the matrix would have 256 * 256 entries
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_global_spatial_attention_never_holds_its_matrix(autocast, layout):
+    x = torch.rand(1, 8, 24, 20).to(memory_format=layout)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast), Seen() as seen:
+        GlobalSpatialAttention(8, 2)(x)
+    assert seen.largest == 8 * 24 * 20  # the result; the matrix would have 480 * 480 entries
+    assert not seen.softmaxes  # inside the fused kernel
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_softmax_of_global_spatial_attention_is_float32_under_autocast(layout):
+    x = torch.rand(1, 8, 24, 20).to(memory_format=layout)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16), Seen() as seen:
+        GlobalSpatialAttention(8, 2)(x)
+    assert seen.softmaxes <= {torch.float32}
+
+
 def test_global_channel_attention_without_its_matrix_is_the_product_with_it():
     # Logits at both ends of (0, 1), where a power series would be worst.
     module, x = make("global channel"), features() * 3
@@ -165,6 +190,11 @@ def test_the_gradients_of_an_attention_are_right(which):
     assert torch.autograd.gradcheck(run, (x, *weights))
 
 
+def test_the_pyramid_sees_3_5_and_7_cells():
+    # The paper's text says dilations 1, 2, 3; a caption says 1, 3, 5.
+    assert [conv.dilation for conv in LocalSpatialAttention(CHANNELS).pyramid] == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_local_spatial_attention_starts_at_zero():
     assert LocalSpatialAttention(CHANNELS)(torch.rand(2, CHANNELS, 3, 5)).eq(0).all()
 
@@ -185,3 +215,11 @@ def test_parameter_counts_for_2048_channels(reduced, local, global_, total):
     assert tuple(map(size, spatial)) == (local, global_)
     # 3 taps + bias for A_lc, twice that for A_gc, and three fusion scalars: 4 + 8 + 3 = 15
     assert sum(map(size, (*spatial, LocalChannelAttention(), GlobalChannelAttention()))) + 3 == total
+
+
+def test_a_first_level_of_its_own_adds_one_1x1_convolution():
+    with torch.device("meta"):
+        plain, own = (LocalSpatialAttention(2048, first_level=level) for level in (False, True))
+    counts = [sum(parameter.numel() for parameter in module.parameters()) for module in (plain, own)]
+    # 256 x 256 weights and 256 biases: the module total of 4,395,792 becomes 4,461,584
+    assert counts[1] - counts[0] == 256 * 256 + 256 == 4_461_584 - 4_395_792

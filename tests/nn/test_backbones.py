@@ -4,7 +4,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from imgret.errors import UnknownNameError, WeightsError
 from imgret.nn import backbones
-from imgret.nn.backbones import build_trunk, fetch_pretrained, pretrained_source
+from imgret.nn.backbones import build_token_trunk, build_trunk, fetch_pretrained, pretrained_source
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,22 @@ def test_a_misspelt_backbone_is_answered_with_the_nearest():
 
 
 def test_a_network_of_one_image_size_is_refused():
-    with pytest.raises(WeightsError, match="maxvit works at one image size only"):
+    with pytest.raises(WeightsError, match="test_maxvit does not work at every image size"):
         build_trunk("test_maxvit")
+
+
+def test_a_network_that_fails_at_odd_sizes_sees_the_next_multiple_of_its_stride():
+    trunk, *_ = build_trunk("dla34")  # adds maps that differ by a cell at odd sizes
+    assert trunk.on_grid
+    with torch.no_grad():
+        assert trunk.eval()(torch.zeros(1, 3, 67, 131)).shape == (1, 512, 3, 5)
+    assert not build_trunk("test_resnet")[0].on_grid
+
+
+@pytest.mark.parametrize("name", ["tnt_s_patch16_224", "pit_ti_224", "resnet18"])
+def test_tokens_of_networks_without_a_class_token_are_refused(name):
+    with pytest.raises(WeightsError, match=f"{name} is no vision transformer"):
+        build_token_trunk(name, 2)
 
 
 def test_the_source_names_the_address_and_the_size(monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from imgret.nn.cross_attention import CrossAttention, CrossBlock
+from tests.nn.seen import Seen
 
 WIDTH, HEADS = 6, 2
 
@@ -93,8 +94,8 @@ def test_the_attention_shown_is_the_one_used():
     module, x, context = make(CrossAttention), tokens(), local()
     with torch.no_grad():
         shown = module.attention(x, context)
-        expected = torch.tensor([slow_weights(module, *pair) for pair in zip(x, context, strict=True)])
-        torch.testing.assert_close(shown, expected.double(), rtol=0, atol=1e-6)
+        weights = [slow_weights(module, *pair) for pair in zip(x, context, strict=True)]
+        torch.testing.assert_close(shown, torch.tensor(weights, dtype=torch.float64), rtol=0, atol=1e-10)
         values = module.value(context).unflatten(2, (HEADS, -1)).transpose(1, 2)
         mixed = module.merge((shown @ values).transpose(1, 2).flatten(2))
         torch.testing.assert_close(module(x, context), mixed, rtol=0, atol=1e-12)
@@ -155,6 +156,15 @@ def test_the_attention_shown_is_float32_under_autocast():
         shown = module.attention(x, context)
     assert shown.dtype == torch.float32
     torch.testing.assert_close(shown.sum(3), torch.ones(2, HEADS, 4))  # bfloat16 sums would be off by 1/256
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_cross_attention_never_holds_its_matrix(autocast):
+    module, x, context = CrossAttention(8, 2), torch.rand(1, 48, 8), torch.rand(1, 480, 8)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast), Seen() as seen:
+        module(x, context)
+    assert seen.largest == 480 * 8  # the keys; the matrix would have 2 * 48 * 480 entries
+    assert not seen.softmaxes  # inside the fused kernel, which works in float32
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

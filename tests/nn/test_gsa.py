@@ -6,11 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from imgret.nn.gsa import AxialPositionalAttention, ContentAttention, GlobalSelfAttention, split_heads
+from tests.nn.seen import Seen
 
 CHANNELS, WIDTH, HEADS = 3, 4, 2
 ALL = [(r, o, n, p) for r in (2, 5, 7) for o in ("absolute", "interpolated") for n in (False, True) for p in ("both",)]
@@ -365,17 +364,9 @@ def test_size_and_cost_are_the_closed_formula(w, n, reach, size):
 
 
 def test_nothing_of_pixels_by_pixels_is_made():
-    class Largest(TorchDispatchMode):
-        numel = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            self.numel = max([self.numel, *(o.numel() for o in tree_leaves(out) if isinstance(o, torch.Tensor))])
-            return out
-
-    with Largest() as largest, torch.inference_mode():
+    with Seen() as seen, torch.no_grad():
         GlobalSelfAttention(4, 24, heads=2)(torch.rand(1, 4, 24, 20))
-    assert largest.numel == 2 * 24 * 20 * 24  # the column's logits: n HW H, against HW HW = 230,400
+    assert seen.largest == 2 * 24 * 20 * 24  # the column's logits: n HW H, against HW HW = 230,400
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

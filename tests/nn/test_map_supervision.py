@@ -86,6 +86,13 @@ def test_the_scale_of_neither_map_counts():
     torch.testing.assert_close(map_supervision([scale * s], clicks, ALL), loss)
 
 
+def test_the_faintest_maps_count_in_full():
+    # A = S^2 of an attention near its start: |S| about 1e-3 gives |A| about 1e-6.
+    s, clicks = rand(2, 3, 3, 5), rand(2, 1, 3, 5, seed=1)
+    loss = map_supervision([s], clicks, ALL)
+    torch.testing.assert_close(map_supervision([1e-3 * s], 1e-6 * clicks, ALL), loss)
+
+
 def test_the_size_of_the_batch_does_not_count():
     s, clicks = rand(2, 3, 3, 5), rand(2, 1, 3, 5, seed=1)
     twice = map_supervision([s.repeat(2, 1, 1, 1)], clicks.repeat(2, 1, 1, 1), ALL.repeat(2))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from imgret.nn.pooling import GeM, gem
 
@@ -58,6 +59,22 @@ def test_half_precision_is_pooled_in_float32(dtype):
         pooled = GeM()(features)
     assert pooled.dtype == torch.float32
     torch.testing.assert_close(pooled, gem(features.double(), 3.0).float())
+
+
+def test_powers_are_taken_with_autocast_off():
+    # No CPU operation that GeM uses is in autocast's lists today, so only the switch itself can be looked at.
+    class Switches(TorchFunctionMode):
+        on = ()
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if "pow" in func.__name__:
+                self.on += (torch.is_autocast_enabled("cpu"),)
+            return func(*args, **(kwargs or {}))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16), Switches() as seen:
+        gem(MAP.bfloat16(), 3.0)
+        assert torch.is_autocast_enabled("cpu")
+    assert seen.on == (False, False)  # x^p and mean^(1/p)
 
 
 def test_p_is_clamped_where_it_is_used():

@@ -65,6 +65,15 @@ def test_the_length_of_every_vector_is_its_weight():
         torch.testing.assert_close(module(x).norm(dim=1, keepdim=True), module.weights(x))
 
 
+@pytest.mark.parametrize("length", [1e-2, 1e-4])
+def test_a_short_vector_is_stretched_to_its_weight_too(length):
+    module, x = make(), features()
+    with torch.no_grad():
+        module.norm.weight.zero_()
+        module.norm.bias.fill_(length / 2)  # |u| = sqrt(4 (length / 2)^2) = length
+        torch.testing.assert_close(module(x).norm(dim=1, keepdim=True), module.weights(x))
+
+
 def test_a_zero_vector_stays_zero_and_has_a_finite_gradient():
     module, x = make(), features().requires_grad_()
     with torch.no_grad():

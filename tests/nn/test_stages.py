@@ -45,7 +45,7 @@ def test_setting_a_block_changes_the_trunk():
 
 @pytest.mark.parametrize(("name", "stage"), [("test_vit", -1), ("vgg11", -1), ("resnet50", -9), ("resnet50", 5)])
 def test_networks_without_the_stage_are_refused(name, stage):
-    with pytest.raises(WeightsError, match="take one such as resnet50"):
+    with pytest.raises(WeightsError, match="no stage .*; take another backbone, such as resnet50"):
         stage_blocks(trunk_of(name), stage)
 
 
@@ -86,7 +86,7 @@ def test_the_run_leaves_no_trace():
         assert torch.equal(value, before[key]), key
 
 
-@pytest.mark.parametrize("name", ["densenet121", "dla34", "hrnet_w18_small", "mambaout_femto"])
+@pytest.mark.parametrize("name", ["densenet121", "dla34", "hrnet_w18_small", "mambaout_femto", "tiny_vit_5m_224"])
 def test_blocks_that_take_more_than_one_map_channels_first_are_refused(name):
     # lists of maps, several arguments, several scales, channels last
     trunk = trunk_of(name)
@@ -109,7 +109,7 @@ def test_a_block_that_is_not_called_with_one_map_alone_is_refused(call):
             return x
 
     class Toy(nn.Module):
-        stride, channels_last = 8, False
+        name, stride, channels_last = "a toy", 8, False
 
         def __init__(self, call):
             super().__init__()

@@ -7,7 +7,7 @@ import torch
 
 from imgret.errors import UnknownNameError, WeightsError
 from imgret.nn import backbones
-from imgret.nn.backbones import TINY_HYBRID, build_token_trunk
+from imgret.nn.backbones import TINY_HYBRID, build_token_trunk, to_whole_patches
 from imgret.nn.recording import recorded
 
 TINY = "test_vit"  # 6 layers, 64 channels, patches of 16, positions for 10 x 10
@@ -66,6 +66,14 @@ def test_any_size_is_seen_in_whole_patches(size, grid):
     with torch.no_grad():
         _, patches = make()(images(2, *size))
     assert patches.shape == (2, 3, 64, *grid)
+
+
+def test_an_image_is_stretched_to_whole_patches_smoothly():
+    # Pixel i of 4 lies at (i + 1/2) 3 / 4 - 1/2 of 3 pixels: -1/8, 5/8, 11/8, 17/8, the ends held.
+    stretched = to_whole_patches(torch.tensor([0.0, 1.0, 2.0]).view(1, 1, 1, 3), 4)
+    assert stretched[0, 0].tolist() == [[0, 0.625, 1.375, 2]] * 4
+    whole = images(1, 4, 8)
+    assert to_whole_patches(whole, 4) is whole
 
 
 def test_positions_at_the_native_size_are_exactly_the_pretrained_ones():

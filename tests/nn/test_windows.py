@@ -130,6 +130,14 @@ def test_shifted_windows_join_neighbours_across_a_border():
     assert seen_by(make(2, True), x, (1, 1)) == {(1, 1), (1, 2), (2, 1), (2, 2)}
 
 
+def test_an_odd_window_is_shifted_by_the_smaller_half():
+    assert [WindowAttention(CHANNELS, HEADS, window, True).shift for window in (1, 2, 3, 5, 8)] == [0, 1, 1, 2, 4]
+    # Windows of 3, moved up and left by 1: rows 0-1, 2-4, 5.
+    x = features(1, 6, 6)
+    assert seen_by(make(3, True), x, (0, 0)) == {(y, z) for y in (0, 1) for z in (0, 1)}
+    assert seen_by(make(3, True), x, (3, 5)) == {(y, 5) for y in (2, 3, 4)}
+
+
 def test_shifted_windows_never_wrap_round_the_map():
     x = features(1, 4, 4)
     module = make(2, True)

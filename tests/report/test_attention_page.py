@@ -1,22 +1,18 @@
 """The page of attention."""
 
 import io
-from collections import namedtuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from imgret.report.attention_page import write_attention_page
-from tests.pictures import textured
+from tests.report.looks import a_look
 from tests.report.test_page import Reader
-
-Look = namedtuple("Look", "id pixels views")
 
 
 def look(name="a.jpg", size=(96, 64), **views):
-    views = views or {"local": np.array([[1.0, 3.0]]), "pooled": np.array([[1.0, 1.0]])}
-    return Look(name, np.asarray(textured(2, *size)), views)
+    return a_look(name, size, views or None)
 
 
 def page(tmp_path, looks=(), **others):
@@ -29,7 +25,7 @@ def test_every_image_has_its_photograph_and_its_views(tmp_path):
     read = Reader(page(tmp_path, [look("a.jpg"), look("b/c.jpg")]))
     assert len(read.of_class("image")) == 2
     assert len(read.of_tag("img")) == 6
-    assert "how much each place counts in the local branch" in read.text
+    assert "a local attention of this model" in read.text
     assert "b/c.jpg" in read.text
 
 
@@ -40,10 +36,11 @@ def test_the_scale_says_the_extremes_and_marks_the_average(tmp_path):
     assert "1.50x the average" in read.text
     (scale,) = read.of_class("scale")
     # all colours of the map, from the very first stop to the very last
-    assert scale["style"].startswith("background: linear-gradient(to right, rgb(21 13 46), ")
-    assert scale["style"].endswith("rgb(253 241 188))")
+    assert scale["style"].startswith("background: linear-gradient(to right, rgb(42 36 62), ")
+    assert scale["style"].endswith("rgb(228 218 176))")
     (tick,) = read.of_tag("i")
     assert tick["style"] == "left: 56.6%"
+    assert ">1x</span>" in page(tmp_path, [look(local=np.array([[1.0, 3.0]]))])
 
 
 def test_a_flat_map_is_said_to_be_flat_and_has_no_scale(tmp_path):
@@ -62,6 +59,18 @@ def test_pictures_are_small_and_inside_the_page(tmp_path):
         head, _, data = image["src"].partition(",")
         assert head == "data:image/jpeg;base64"
         assert size_of(data) == (640, 320) == (int(image["width"]), int(image["height"]))
+
+
+def test_a_sliver_is_not_taller_than_a_screen(tmp_path):
+    text = page(tmp_path, [look(size=(2, 400))])
+    assert "width: min(100%, calc(640px * var(--shape))); height: auto; max-height: 640px" in text
+    assert {image["style"] for image in Reader(text).of_tag("img")} == {"--shape: 0.0050"}
+
+
+def test_the_models_own_words_are_on_the_page(tmp_path):
+    text = page(tmp_path, [a_look(words={"local": "the gain"}, size=(2, 320), seen=(320, 32))])
+    assert "<p>the gain</p>" in text
+    assert "decoded to 2 x 320 pixels, stretched to 32 x 320 for the model" in text
 
 
 def test_markup_in_names_is_only_text(tmp_path):
