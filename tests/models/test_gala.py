@@ -9,7 +9,7 @@ from imgret.errors import WeightsError
 from imgret.models.gala import FORMS, GALA
 from imgret.nn import backbones
 from imgret.nn.backbones import build_trunk
-from imgret.nn.gala import GALAGate
+from imgret.nn.gala import GALAGate, Tanh
 from imgret.nn.map_supervision import map_supervision
 from imgret.nn.recording import recorded
 from tests.models.tiny import stripes_and_box
@@ -117,8 +117,8 @@ def test_every_form_describes_in_every_precision(form, dtype, moves):
 @pytest.mark.parametrize(
     ("form", "kernels", "squash", "last", "identity"),
     [
-        ("identity", [1, 1], nn.Tanh, nn.Linear, True),
-        ("paper", [1, 1], nn.Tanh, nn.Linear, False),
+        ("identity", [1, 1], Tanh, nn.Linear, True),
+        ("paper", [1, 1], Tanh, nn.Linear, False),
         ("release", [1, 5, 1], nn.Sigmoid, nn.ReLU, False),
     ],
 )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from imgret.nn.gala import GALAGate, GlobalLocalAttention
+from imgret.nn.gala import GALAGate, GlobalLocalAttention, Tanh
 
 CHANNELS = 8
 VARIANTS = {
@@ -290,3 +290,10 @@ def test_parameter_counts(channels, reduction, kernel, expected):
     with torch.device("meta"):
         module = GlobalLocalAttention(channels, reduction, kernel)
     assert sum(p.numel() for p in module.parameters()) == expected
+
+
+def test_the_fast_tanh_is_tanh():
+    x = torch.linspace(-30, 30, 4001, dtype=torch.float64)
+    torch.testing.assert_close(Tanh()(x), x.tanh(), rtol=0, atol=1e-15)
+    assert Tanh()(torch.zeros(3)).eq(0).all()
+    assert torch.autograd.gradcheck(Tanh(), (x[::400].clone().requires_grad_(),))
