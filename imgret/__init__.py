@@ -20,6 +20,7 @@ _PUBLIC = {
     "extract": "imgret.workflows",
     "load_model": "imgret.models",
     "search": "imgret.workflows",
+    "train": "imgret.workflows",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -28,15 +28,29 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch"}),
     "indexes": (NOUNS, {"numpy", "faiss"}),
     "ground_truth": (set(), {"numpy"}),
+    "datasets": ({"images", "ground_truth"}, {"numpy"}),
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
     "demo": ({"images", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"}, {"numpy", "PIL"}),
+    "training": ({"images", "nn", "models", "datasets"}, {"numpy", "torch", "torchvision", "safetensors", "PIL"}),
     "workflows": (
-        {"images", "models", "extraction", "indexes", "ground_truth", "evaluation", "report"} | NOUNS,
+        {"images", "models", "extraction", "indexes", "ground_truth", "evaluation", "report", "datasets", "training"}
+        | NOUNS,
         {"numpy"},
     ),
     "cli": (
-        {"workflows", "models", "extraction", "indexes", "ground_truth", "evaluation", "report", "demo", "ranking"},
+        {
+            "workflows",
+            "models",
+            "extraction",
+            "indexes",
+            "ground_truth",
+            "evaluation",
+            "report",
+            "demo",
+            "ranking",
+            "training",
+        },
         {"typer", "rich"},
     ),
 }

@@ -27,7 +27,10 @@ def loaded(*arguments: str) -> tuple[list[str], str]:
     return done.stdout.rsplit("LOADED", 1)[1].split(), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "extract", "index", "search", "eval", "attend", "models", "info", "demo"])
+COMMANDS = ("", "extract", "index", "search", "eval", "attend", "train", "models", "info", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_loads_nothing_heavy_and_gives_an_example(command):
     modules, text = loaded(*([command] if command else []), "--help")
     assert modules == []

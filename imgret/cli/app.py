@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import attend, demo, evaluate, extract, index, info, models, search
+from imgret.cli import attend, demo, evaluate, extract, index, info, models, search, train
 
 app = typer.Typer(
     name="imgret",
@@ -47,6 +47,7 @@ for command in (
     search.search,
     evaluate.eval_,
     attend.attend,
+    train.train,
     models.models,
     info.info,
     demo.demo,

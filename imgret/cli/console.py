@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imgret.extraction.extract import ExtractReport, Progress
     from imgret.extraction.job import Say
     from imgret.indexes.build import IndexReport
+    from imgret.training.loop import TrainReport
 
 
 def talk() -> Console:
@@ -114,6 +115,56 @@ def _plain_progress() -> Progress:
             complain(f"{done}/{total} images, {rate:.1f} images/s, about {left:.0f} s left, {failed} failed")
 
     return show
+
+
+@contextmanager
+def training_progress(quiet: bool) -> Iterator[Callable[[int, int, float, float], object] | None]:
+    """A bar with loss, images/s and time left on a terminal; a line a minute elsewhere; nothing if quiet."""
+    if quiet:
+        yield None
+    elif not sys.stderr.isatty():
+        yield _plain_training()
+    else:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.fields[words]}")
+        with Progress(
+            TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn(), console=talk()
+        ) as bar:
+            task = bar.add_task("", total=None, words="")
+
+            def show(done: int, total: int, loss: float, rate: float) -> None:
+                bar.update(task, completed=done, total=total, words=f"loss {loss:.3f}, {rate:.1f} images/s")
+
+            yield show
+
+
+def _plain_training() -> Callable[[int, int, float, float], object]:
+    last = time.perf_counter()
+
+    def show(done: int, total: int, loss: float, rate: float) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last >= 60:
+            last = now
+            complain(f"{done}/{total} batches, loss {loss:.3f}, {rate:.1f} images/s")
+
+    return show
+
+
+def print_training(report: TrainReport) -> None:
+    """What a run has come to, on stderr."""
+    out = talk()
+    progress = report.progress
+    if report.failed:
+        first = next(iter(report.failed.items()))
+        out.print(f"{len(report.failed)} images could not be decoded; the first: {first[0]}: {first[1]}", markup=False)
+    rate = f"{report.images / report.seconds:.1f} images/s over {report.seconds:.0f} s; " if report.seconds else ""
+    best = "" if progress.best_score is None else f", best score {100 * progress.best_score:.2f} %"
+    when = "" if progress.best_epoch is None else f" after epoch {progress.best_epoch + 1}"
+    why = "" if report.stopped == "done" else f" ({report.stopped})"
+    out.print(f"{rate}{progress.epoch} epochs, {progress.step} steps{best}{when}{why}.", markup=False)
+    out.print(f"Weights: {report.folder / 'best.safetensors'}; curves: {report.folder / 'curves.png'}", markup=False)
 
 
 def print_extraction(report: ExtractReport, dry_run: bool = False) -> None:

@@ -125,8 +125,8 @@ def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callab
     card = MODELS[name]
     if card.weights != "trunk":
         raise WeightsError(
-            f"no trained weights ship for {name}: give --weights FILE{WEIGHTS_SUFFIX}, or ask for "
-            f"random ones with --weights none (for tests only)"
+            f"no trained weights ship for {name}: give --weights FILE{WEIGHTS_SUFFIX}, make one with "
+            f"imgret train, or ask for random ones with --weights none (for tests only)"
         )
     backbone = arguments.get("backbone", card.backbone)
     file = fetch_pretrained(backbone, offline, say)  # now, so that building finds it in the cache

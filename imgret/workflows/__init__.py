@@ -14,8 +14,20 @@ _HOMES = {
     "extract": "imgret.workflows.building",
     "inspect": "imgret.workflows.inspecting",
     "search": "imgret.workflows.searching",
+    "train": "imgret.workflows.training",
 }
-__all__ = ["Attention", "EvalJob", "QueryOptions", "attend", "build_index", "evaluate", "extract", "inspect", "search"]
+__all__ = [
+    "Attention",
+    "EvalJob",
+    "QueryOptions",
+    "attend",
+    "build_index",
+    "evaluate",
+    "extract",
+    "inspect",
+    "search",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

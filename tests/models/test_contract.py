@@ -146,7 +146,7 @@ def test_a_compiled_model_gives_the_same_descriptor_at_several_sizes(name):
     model = tiny(name)
     compiled = torch.compile(model, dynamic=True)
     with torch.inference_mode():
-        for size in ((64, 96), (67, 131), (96, 64)):
+        for size in ((64, 96), (67, 131)):
             torch.testing.assert_close(compiled(images(2, 3, *size)), model(images(2, 3, *size)), rtol=1e-3, atol=1e-4)
 
 

@@ -69,7 +69,7 @@ def test_a_missing_weights_file_is_said():
 def test_a_model_without_trained_weights_is_refused_with_the_ways_on():
     with pytest.raises(WeightsError) as caught:
         load_model("glam")
-    for part in ("--weights FILE", "--weights none"):
+    for part in ("--weights FILE", "imgret train", "--weights none"):
         assert part in str(caught.value)
 
 

@@ -1,0 +1,181 @@
+"""One batch of pixels, made whole in one process: decoded, stood in for where damaged, augmented."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imgret.images.decode import Decoded, DecodeRule, Undecodable, decode
+from imgret.images.files import ImageFile
+from imgret.training.batches.augment import Augmentation, augmentation_called
+from imgret.training.batches.plans import Batch
+
+_PHOTOGRAPH = 4 / 3  # the aspect up to which an image in a square keeps its shorter side, too
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that a process needs to make batch `number`: the batch, and the images and labels of its `whole`."""
+
+    number: int
+    batch: Batch
+    images: list[ImageFile]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """Images of one size, ready for a model. With two views of each image B counts both: first views first.
+
+    number    place among the batches that were asked for, from 0
+    pixels    uint8 [B, 3, h, w], RGB
+    labels    int64 [B], -1 for none
+    rows      int64 [B], rows of the training set; not the plan's where another image stands in
+    maps      float32 [B, 1, h, w], 0 to 1, zeros where there is none; None when no heat maps were asked for
+    has_map   bool [B]
+    failed    (row, reason) of the images of this batch, and of skipped ones before it, that could not be decoded
+    """
+
+    number: int
+    pixels: Tensor
+    labels: Tensor
+    rows: Tensor
+    maps: Tensor | None
+    has_map: Tensor
+    failed: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A batch without a single image that can be decoded."""
+
+    number: int
+    failed: list[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class SampleMaker:
+    """How every batch of a run is made. Small, and sent to each worker process once."""
+
+    augmentation: str
+    seed: int
+    views: int
+    heat_maps: str | None
+
+    def make(self, work: Work) -> TrainBatch | Skipped:
+        """Decode and augment a batch, on one thread."""
+        with _one_thread():
+            return self._make(work)
+
+    def _make(self, work: Work) -> TrainBatch | Skipped:
+        batch, augmentation = work.batch, augmentation_called(self.augmentation)
+        pictures = _Pictures(work.images, _rule(batch.size, augmentation.detail))
+        places = range(batch.first, batch.first + len(batch.rows))
+        shown = [pictures.good_from(place) for place in places]
+        failed = [
+            (int(row), why)
+            for row, place in zip(batch.rows, places, strict=True)
+            if (why := pictures.failure(place)) is not None
+        ]
+        if None in shown:
+            return Skipped(work.number, list(dict.fromkeys(failed)))
+        sources = [place for place in shown if place is not None]
+        width, height = batch.size
+        count = len(sources)
+        pixels = torch.empty((self.views * count, 3, height, width), dtype=torch.uint8)
+        maps = torch.zeros((self.views * count, 1, height, width)) if self.heat_maps is not None else None
+        has_map = torch.zeros(self.views * count, dtype=torch.bool)
+        for index, (place, source) in enumerate(zip(places, sources, strict=True)):
+            heat_map, why = self._heat_map(work.images[source], batch.size, augmentation)
+            if why is not None:
+                failed.append((int(batch.rows[index]), why))
+            for view in range(self.views):
+                # By place, not by row: an image that occurs twice looks different each time.
+                random = np.random.default_rng([self.seed, batch.seed, place, view])
+                sample, sample_map = augmentation(pictures.pixels(source), batch.size, random, heat_map)
+                pixels[view * count + index] = sample
+                if maps is not None and sample_map is not None:
+                    maps[view * count + index] = sample_map
+                    has_map[view * count + index] = True
+        rows = (batch.rows if batch.whole is None else batch.whole)[sources]
+        return TrainBatch(
+            number=work.number,
+            pixels=pixels,
+            labels=torch.from_numpy(np.tile(work.labels[sources], self.views)),
+            rows=torch.from_numpy(np.tile(rows, self.views)),
+            maps=maps,
+            has_map=has_map,
+            failed=list(dict.fromkeys(failed)),  # an image may occur twice
+        )
+
+    def _heat_map(
+        self, image: ImageFile, size: tuple[int, int], augmentation: Augmentation
+    ) -> tuple[np.ndarray | None, str | None]:
+        """Grey levels [H, W] uint8, or None where there is no file; and why, if there is one that is damaged."""
+        if self.heat_maps is None:
+            return None, None
+        name = image.id + ".png"
+        path = os.path.join(self.heat_maps, name)
+        # The map is as large as it is: `bytes` is only asked whether it exceeds a limit.
+        found = decode(ImageFile(name, path, self.heat_maps, 0, 0), _rule(size, augmentation.detail))
+        if isinstance(found, Decoded):
+            return np.ascontiguousarray(found.pixels[:, :, 0]), None
+        return None, None if found.reason == "missing" else f"its heat map {name}: {found.reason}: {found.message}"
+
+
+def _rule(size: tuple[int, int], detail: float) -> DecodeRule:
+    return DecodeRule(round(detail * max(*size, _PHOTOGRAPH * min(size))))
+
+
+class _Pictures:
+    """The images of a whole batch, each decoded when it is first asked for and then kept."""
+
+    def __init__(self, images: list[ImageFile], rule: DecodeRule) -> None:
+        self._images = images
+        self._rule = rule
+        self._found: dict[int, Decoded | Undecodable] = {}
+
+    def good_from(self, place: int) -> int | None:
+        """The first place at or after `place`, the end joined to the beginning, that can be decoded.
+
+        Ranks look through the same whole batch, so they agree on every stand-in, and on skipping.
+        """
+        for step in range(len(self._images)):
+            candidate = (place + step) % len(self._images)
+            if isinstance(self._decoded(candidate), Decoded):
+                return candidate
+        return None
+
+    def pixels(self, place: int) -> np.ndarray:
+        found = self._decoded(place)
+        assert isinstance(found, Decoded)
+        return found.pixels
+
+    def failure(self, place: int) -> str | None:
+        found = self._decoded(place)
+        return f"{found.reason}: {found.message}" if isinstance(found, Undecodable) else None
+
+    def _decoded(self, place: int) -> Decoded | Undecodable:
+        if place not in self._found:
+            self._found[place] = decode(self._images[place], self._rule)
+        return self._found[place]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over a picture then have one order, so that a sample is the same bit for bit in every process."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,311 @@
+"""The loop: from images with labels and a recipe to a trained model, stopped and resumed at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from imgret import atomic
+from imgret.datasets.labelled import LabelledImages
+from imgret.errors import ImgretError
+from imgret.ids import escape
+from imgret.models.base import DescriptorModel
+from imgret.nn.map_supervision import map_supervision
+from imgret.nn.recording import recorded
+from imgret.training import checkpoints, journal
+from imgret.training.batches.loading import load
+from imgret.training.batches.plans import BatchPlan, for_rank
+from imgret.training.batches.samples import TrainBatch
+from imgret.training.checkpoints import Progress
+from imgret.training.curves import write_curves
+from imgret.training.processes import ALONE, Processes
+from imgret.training.recipe import Recipe, deciding
+from imgret.training.recipe_file import to_toml
+from imgret.training.schedule import warmup_cosine
+from imgret.training.start import data_digest, start_loss, start_model, start_optimiser, start_plan
+
+Validate = Callable[[DescriptorModel], float]
+Say = Callable[[str], object]
+Show = Callable[[int, int, float, float], object]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a run has come to.
+
+    folder       holds metrics.jsonl, curves.png, recipe.toml, last.pt and best.safetensors
+    progress     epochs and steps done, best score and its epoch
+    failed       ids of images that could not be decoded in this call -> why
+    images       shown to the model in this call, over all processes
+    seconds      of this call that were spent on batches
+    stopped      why it ended: "done", or "no better for N validations"
+    """
+
+    folder: Path
+    progress: Progress
+    failed: dict[str, str]
+    images: int
+    seconds: float
+    stopped: str
+
+
+@dataclass
+class Trainer:
+    """One run. `validate` gives the score (a fraction, higher is better) of a model in eval mode."""
+
+    recipe: Recipe
+    folder: Path
+    images: LabelledImages
+    device: torch.device
+    precision: str
+    workers: int = 0
+    validate: Validate | None = None
+    processes: Processes = ALONE
+    say: Say = print
+    show: Show | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> TrainReport:
+        """Train to the end, from the last checkpoint if the folder has one."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.recipe.run.seed + self.processes.rank)
+            self._start()
+            return self._epochs()
+
+    def _start(self) -> None:
+        recipe, processes = self.recipe, self.processes
+        talk = self.say if processes.first else _quiet
+        self.model = start_model(recipe).to(self.device)
+        self.loss = start_loss(recipe, self.model.dim, self.images).to(self.device)
+        if recipe.loss.map_weight and not hasattr(self.model, "attentions"):
+            raise ImgretError(f"loss.map_weight supervises attentions, and {recipe.model.name} has none; gala has")
+        self.plan: BatchPlan = start_plan(recipe, self.images, self.workers, talk)
+        accumulate = recipe.batches.accumulate
+        self.steps_per_epoch = -(-len(self.plan) // accumulate)
+        self.optimiser = start_optimiser(self.model, self.loss, recipe.optimiser)
+        schedule = recipe.schedule
+        steps = schedule.epochs * self.steps_per_epoch
+        warmup = min(steps - 1, round(schedule.warmup_epochs * self.steps_per_epoch))
+        self.schedule = warmup_cosine(self.optimiser, steps, warmup, schedule.final_lr)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.parts: dict[str, Any] = {
+            "model": self.model,
+            "loss": self.loss,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        decay = recipe.optimiser.ema
+        self.average = None
+        if decay is not None:
+            average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            self.average = self.parts["ema"] = average
+        self.identity = {**deciding(recipe), "images": data_digest(self.images), "precision": self.precision}
+        self.progress = Progress()
+        last = self.folder / checkpoints.LAST
+        if processes.share(last.exists()):
+            if processes.world > 1 and getattr(self.loss, "shards", None):
+                raise ImgretError(
+                    f"{last}: a classifier spread over processes is not in a checkpoint yet, so this run cannot go on; "
+                    "train into a new folder with -o"
+                )
+            found = checkpoints.load(last, self.identity)
+            found.restore(self.parts, processes.rank, processes.world)
+            self.progress = found.progress
+            talk(f"going on from epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
+        elif processes.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(self.folder / "recipe.toml", to_toml(recipe))
+
+    def _epochs(self) -> TrainReport:
+        recipe, schedule = self.recipe, self.recipe.schedule
+        self.shown, self.seconds, stopped = 0, 0.0, "done"
+        self.saved = time.monotonic()
+        with self._journal() as self.journal:
+            for epoch in range(self.progress.epoch, schedule.epochs):
+                self._epoch(epoch)
+                last = epoch + 1 == schedule.epochs
+                due = self.validate is not None and (last or (epoch + 1) % recipe.validation.every == 0)
+                better = self._judge() if due else last and self.validate is None
+                self.progress = replace(self.progress, epoch=epoch + 1, batch=0)
+                self._save(best=better)
+                if self.processes.first:
+                    metrics = journal.read(self.folder / journal.METRICS)
+                    write_curves(self.folder / "curves.png", metrics, recipe.model.name)
+                patience = recipe.validation.patience
+                if patience and self.progress.stale >= patience:
+                    stopped = f"no better for {patience} validations"
+                    break
+        return TrainReport(self.folder, self.progress, self.failed, self.shown, self.seconds, stopped)
+
+    def _epoch(self, epoch: int) -> None:
+        """The rest of an epoch, from the batch that progress names."""
+        recipe, processes, batches = self.recipe, self.processes, self.recipe.batches
+        self._set_modes(frozen=epoch < recipe.optimiser.frozen_epochs)
+        describe = processes.wrapped(self.model, self.device)
+        score = self.loss if getattr(self.loss, "shards", None) else processes.wrapped(self.loss, self.device)
+        done = self.progress.batch
+        # An accumulated step is begun anew: its batches before the checkpoint left gradients that are not kept.
+        done -= done % batches.accumulate
+        planned = [for_rank(batch, processes.rank, processes.world) for batch in self.plan.batches(epoch)[done:]]
+        heat_maps = recipe.data.maps if recipe.loss.map_weight else None
+        source: Any = load(
+            self.images.images,
+            self.images.labels,
+            planned,
+            batches.augment,
+            workers=self.workers,
+            seed=recipe.run.seed,
+            heat_maps=None if heat_maps is None else Path(heat_maps),
+            views=batches.views,
+            say=self.say,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        begun, values = time.monotonic(), []
+        with closing(source):  # its workers end with it
+            for batch in source:
+                self.failed.update((escape(self.images.images[row].id), why) for row, why in batch.failed)
+                place = done + batch.number + 1
+                value = self._gradients(describe, score, batch) / batches.accumulate
+                values.append(value)
+                self.scaler.scale(value).backward()
+                self.shown += len(batch.rows) * processes.world
+                if place % batches.accumulate and place != len(self.plan):
+                    continue
+                loss = processes.mean(torch.stack([one.detach() for one in values]).sum())
+                values.clear()
+                if not _finite(loss):
+                    raise ImgretError(
+                        f"the loss is {loss} in epoch {epoch + 1}, batch {place} of {len(self.plan)}; the last good "
+                        f"checkpoint is kept in {self.folder}: lower optimiser.lr, or set optimiser.clip, and train "
+                        f"into a new folder"
+                    )
+                self._step(epoch, place, loss)
+                self.seconds += time.monotonic() - begun
+                begun = time.monotonic()
+                if self.show is not None:
+                    self.show(epoch * len(self.plan) + place, recipe.schedule.epochs * len(self.plan), loss, self._rate)
+                if time.monotonic() - self.saved > 60 * recipe.run.save_minutes and processes.world == 1:
+                    self._save()
+
+    def _gradients(self, describe: nn.Module, score: nn.Module, batch: TrainBatch) -> Tensor:
+        """The loss of one batch."""
+        pixels = batch.pixels.to(self.device, non_blocking=True)
+        images = pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
+        weight = self.recipe.loss.map_weight
+        model: Any = self.model
+        watched: Any = recorded(model.attentions) if weight else nullcontext([])
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32), watched as maps:
+            rows = describe(images)
+        value: Tensor = score(rows, batch.labels.to(self.device))
+        if weight and batch.maps is not None:
+            value = value + weight * map_supervision(maps, batch.maps.to(self.device), batch.has_map.to(self.device))
+        return value
+
+    def _step(self, epoch: int, place: int, loss: float) -> None:
+        clip = self.recipe.optimiser.clip
+        if clip is not None:
+            self.scaler.unscale_(self.optimiser)
+            groups = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(groups, clip)
+        rate = max(group["lr"] for group in self.optimiser.param_groups if group["part"] == "head")
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        step = self.progress.step + 1
+        self.progress = replace(self.progress, step=step, batch=place)
+        self.journal.write(step, epoch=epoch + place / len(self.plan), loss=loss, lr=rate)
+
+    def _judge(self) -> bool:
+        """Validate, write the score down; whether it is the best so far."""
+        assert self.validate is not None
+        kept = self._kept()
+        score = self.validate(kept) if self.processes.first else 0.0
+        score = self.processes.share(score)
+        self.progress = self.progress.judged(score)
+        self.journal.write(self.progress.step, epoch=float(self.progress.epoch + 1), score=score)
+        if self.processes.first:
+            self.say(f"epoch {self.progress.epoch + 1}: score {100 * score:.2f} %")
+        return self.progress.stale == 0
+
+    def _kept(self) -> DescriptorModel:
+        """What is validated and kept: the moving average where there is one."""
+        kept = self.model if self.average is None else self.average.module
+        assert isinstance(kept, DescriptorModel)
+        return kept.eval()
+
+    def _save(self, best: bool = False) -> None:
+        self.journal.sync()
+        self.progress = replace(self.progress, lines=self.processes.share(self.journal.lines))
+        randoms = self.processes.gather(checkpoints.random_state())
+        if self.processes.first:
+            provenance = {
+                "recipe": deciding(self.recipe),
+                "images": self.identity["images"],
+                "count": len(self.images.images),
+                "classes": len(self.images.classes),
+                "epochs": self.progress.epoch,
+                "score": self.progress.best_score,
+            }
+            kept = self._kept() if best else None
+            checkpoints.save(self.folder, self.parts, self.progress, self.identity, randoms, kept, provenance)
+        self.saved = time.monotonic()
+
+    def _set_modes(self, frozen: bool) -> None:
+        """Training mode; the trunk's batch norms, or all of it, held still where the recipe says so."""
+        self.model.train()
+        self.loss.train()
+        for group in self.optimiser.param_groups:
+            if group["part"] == "trunk":
+                for parameter in group["params"]:
+                    parameter.requires_grad_(not frozen)
+        trunk = getattr(self.model, "trunk", None)
+        if self.recipe.optimiser.freeze_batch_norm and trunk is not None:
+            for part in trunk.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval().requires_grad_(False)
+
+    @property
+    def _rate(self) -> float:
+        return self.shown / max(self.seconds, 1e-9)
+
+    @contextmanager
+    def _journal(self) -> Iterator[journal.Journal | _NoJournal]:
+        if not self.processes.first:
+            yield _NoJournal()
+            return
+        with journal.Journal(self.folder, self.say, self.progress.lines, self.progress.step) as opened:
+            yield opened
+
+
+class _NoJournal:
+    """What the other processes write to."""
+
+    lines = 0
+
+    def write(self, step: int, **values: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")
+
+
+def _quiet(text: str) -> None:
+    """Only rank 0 talks."""

@@ -1,0 +1,125 @@
+"""What a run starts from: its model, loss, plan of batches and optimiser, made as the recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from imgret.datasets.checks import need_classes
+from imgret.datasets.labelled import LabelledImages
+from imgret.errors import ImgretError
+from imgret.models import load_model
+from imgret.models.base import DescriptorModel
+from imgret.models.weights import build
+from imgret.tables import look_up, resolve
+from imgret.training.batches.aspects import aspects
+from imgret.training.batches.pk import PKBatches
+from imgret.training.batches.plans import BatchPlan, FixedSize, SizeGroups
+from imgret.training.batches.sizes import Template, scaled, template_called
+from imgret.training.losses import LOSSES
+from imgret.training.losses.dynamic import dynamic_margins
+from imgret.training.rates import parameter_groups
+from imgret.training.recipe import Batches, Optimiser, Recipe
+
+_TEMPLATE = "S2"  # whose shapes are scaled when a recipe gives a side
+
+
+def start_model(recipe: Recipe) -> DescriptorModel:
+    """The model, its weights random from the recipe's seed, with a pretrained trunk, or from a weights file."""
+    asked = recipe.model
+    arguments: dict[str, Any] = dict(asked.arguments)
+    if asked.backbone is not None:
+        arguments["backbone"] = asked.backbone
+    if asked.start is not None:
+        return load_model(asked.name, weights=asked.start, arguments=arguments).model
+    if asked.pretrained:
+        arguments["pretrained"] = True
+    try:
+        return build(asked.name, arguments, recipe.run.seed)
+    except TypeError as error:
+        raise ImgretError(f"model.arguments: {asked.name} takes no such argument: {error}") from error
+    except ValueError as error:
+        raise ImgretError(f"model.arguments: {error}") from error
+
+
+def start_loss(recipe: Recipe, dim: int, images: LabelledImages) -> nn.Module:
+    """The loss, for descriptors of `dim`; its own weights are random from the recipe's seed.
+
+    A margin of "dynamic" is one for each class, larger for smaller classes: see `dynamic_margins`.
+    """
+    card = look_up(LOSSES, "loss", recipe.loss.name)
+    if card.needs == "tuples":
+        known = ", ".join(name for name, other in LOSSES.items() if other.needs != "tuples")
+        raise ImgretError(
+            f"loss.name: {recipe.loss.name} learns from mined tuples, which train cannot make yet: {known}"
+        )
+    if card.needs == "pk batches" and recipe.batches.kind != "pk":
+        raise ImgretError(f'loss.name: {recipe.loss.name} needs batches of classes: set batches.kind = "pk"')
+    need_classes(images, recipe.loss.name)
+    sizes = (dim, len(images.classes)) if card.needs == "classes" else ()
+    arguments: dict[str, Any] = dict(recipe.loss.arguments)
+    if arguments.get("margin") == "dynamic":
+        arguments["margin"] = dynamic_margins(torch.from_numpy(images.counts()))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.run.seed)
+        try:
+            loss: nn.Module = resolve(card.target)(*sizes, **arguments)
+        except (TypeError, ValueError) as error:
+            raise ImgretError(f"loss.arguments: {recipe.loss.name}: {error}") from error
+    return loss
+
+
+def start_plan(recipe: Recipe, images: LabelledImages, workers: int, say: Callable[[str], object]) -> BatchPlan:
+    """Which images go together; images whose header cannot be read are in no batch of a size group."""
+    batches, seed = recipe.batches, recipe.run.seed
+    size = _size(batches)
+    shapes = None
+    if isinstance(size, Template):
+        shapes, failures = aspects(images.images, workers)
+        if failures:
+            row, why = failures[0]
+            say(
+                f"{len(failures)} images cannot be opened and are left out, the first is {images.images[row].id}: {why}"
+            )
+    if batches.kind == "pk":
+        per_class = batches.images_per_class or 2
+        kinds = batches.batch_size // per_class
+        plan = PKBatches(images.labels, kinds, per_class, size, shapes, seed)
+        if len(plan.left_out):
+            say(f"{len(plan.left_out)} classes are in no batch: too few images to make pairs")
+        return plan
+    if isinstance(size, Template):
+        assert shapes is not None
+        return SizeGroups(shapes, batches.batch_size, size, seed=seed)
+    return FixedSize(len(images.images), batches.batch_size, size[0], seed=seed)
+
+
+def start_optimiser(model: nn.Module, loss: nn.Module, optimiser: Optimiser) -> Optimizer:
+    """SGD with momentum (Nesterov's is not used), or AdamW, over the recipe's parameter groups."""
+    groups = parameter_groups(model, optimiser, loss)
+    if optimiser.name == "sgd":
+        return SGD(groups, lr=optimiser.lr, momentum=optimiser.momentum)
+    return AdamW(groups, lr=optimiser.lr, betas=(optimiser.momentum, 0.999))
+
+
+def _size(batches: Batches) -> Template | tuple[int, int]:
+    if isinstance(batches.size, str):
+        return template_called(batches.size)
+    if batches.kind == "size-groups":
+        return scaled(template_called(_TEMPLATE), batches.size)
+    return batches.size, batches.size
+
+
+def data_digest(images: LabelledImages) -> str:
+    """SHA-256 over ids and labels, in order: what a checkpoint was trained on."""
+    import hashlib
+
+    sha = hashlib.sha256(np.ascontiguousarray(images.labels).data)
+    for image in images.images:
+        sha.update(image.id.encode("utf-8", "surrogateescape") + b"\0")
+    return sha.hexdigest()

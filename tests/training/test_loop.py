@@ -1,0 +1,280 @@
+"""Whole runs on drawn pictures: stopped anywhere they end as if never stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from imgret import workflows
+from imgret.errors import ImgretError
+from imgret.models import load_model
+from imgret.training import checkpoints, journal
+from imgret.training.loop import Trainer
+from imgret.training.recipe import Recipe
+from imgret.training.recipe_file import from_dict, to_toml
+from imgret.training.start import start_loss, start_model
+from imgret.workflows.training import training_sets
+from tests.pictures import save
+
+CLASSES, EACH = 6, 8
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Six classes of eight like pictures, of two shapes, and one damaged file."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(CLASSES * EACH):
+        size = (48, 40) if number % 2 else (40, 48)
+        save(folder, f"class-{number // EACH}/{number:02d}.png", number // EACH, size)
+    (folder / "class-0" / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def recipe_of(photos, **changes) -> Recipe:
+    tree = {
+        "data": {"dataset": str(photos)},
+        "model": {"name": "gala", "backbone": "test_resnet", "arguments": {"dim": 16}},
+        "batches": {"kind": "fixed", "size": 64, "batch_size": 8, "workers": 0, "augment": "soft"},
+        "loss": {"name": "arcface", "arguments": {"margin": 0.1, "scale": 16.0}},
+        "optimiser": {"lr": 0.05, "ema": 0.9, "clip": 5.0},
+        "schedule": {"epochs": 2, "warmup_epochs": 0.5},
+        "run": {"device": "cpu", "precision": "fp32"},
+    }
+    for name, value in changes.items():
+        section, _, key = name.partition("__")
+        tree.setdefault(section, {})[key] = value
+    return from_dict(tree, "a test")
+
+
+def run(recipe, folder, **options):
+    images, _ = training_sets(recipe)
+    said = []
+    report = Trainer(recipe, folder, images, torch.device("cpu"), "fp32", say=said.append, **options).run()
+    return report, said
+
+
+def losses(folder):
+    return [line["loss"] for line in journal.read(folder / journal.METRICS) if "loss" in line]
+
+
+def test_a_run_ends_with_weights_a_curve_and_a_journal(photos, tmp_path):
+    report, _ = run(recipe_of(photos), tmp_path / "run")
+    assert report.stopped == "done"
+    assert report.progress.step == 2 * 6  # 49 images make 6 batches of 8
+    assert set(report.failed) == {"class-0/broken.png"}
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000
+    loaded = load_model(tmp_path / "run/best.safetensors")
+    assert loaded.trained
+    assert loaded.identity["model"] == "gala"
+    assert len(losses(tmp_path / "run")) == 12
+
+
+def test_training_makes_the_loss_smaller(photos, tmp_path):
+    run(recipe_of(photos, schedule__epochs=8), tmp_path / "run")
+    found = losses(tmp_path / "run")
+    assert sum(found[-6:]) < 0.7 * sum(found[:6])
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(photos, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(recipe_of(photos, run__seed=seed), tmp_path / name)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
+
+
+class Stop(Exception):
+    """What a test raises in the middle of a run."""
+
+
+@pytest.mark.parametrize("after", [3, 6, 8])
+def test_a_run_that_stops_goes_on_as_if_it_had_not(photos, tmp_path, after):
+    recipe = replace(recipe_of(photos), run=replace(recipe_of(photos).run, save_minutes=1e-9))  # after each batch
+    whole, _ = run(recipe, tmp_path / "whole")
+
+    def stop(done, total, loss, rate):
+        if done == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(recipe, tmp_path / "cut", show=stop)
+    resumed, said = run(recipe, tmp_path / "cut")
+    assert any(line.startswith("going on from epoch") for line in said)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert resumed.progress == whole.progress
+    states = [load_model(tmp_path / name / "best.safetensors").model.state_dict() for name in ("whole", "cut")]
+    for key, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][key]), key
+
+
+@pytest.mark.slow
+def test_a_run_killed_by_the_system_goes_on_from_its_last_checkpoint(photos, tmp_path):
+    command = [sys.executable, "-m", "imgret", "train", str(tmp_path / "recipe.toml"), "-q", "-o"]
+    recipe = recipe_of(photos, schedule__epochs=6, run__save_minutes=1e-9)
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=300)
+    process = subprocess.Popen([*command, str(tmp_path / "cut")])
+    metrics = tmp_path / "cut" / journal.METRICS
+    until = time.monotonic() + 200
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 9) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, str(tmp_path / "cut")], check=True, timeout=300)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_begun_again(photos, tmp_path):
+    run(recipe_of(photos), tmp_path / "run")
+    before = (tmp_path / "run" / journal.METRICS).read_bytes()
+    report, _ = run(recipe_of(photos), tmp_path / "run")
+    assert report.images == 0
+    assert (tmp_path / "run" / journal.METRICS).read_bytes() == before
+
+
+def test_another_recipe_does_not_go_on_in_the_same_folder(photos, tmp_path):
+    run(recipe_of(photos), tmp_path / "run")
+    with pytest.raises(ImgretError, match=r"schedule\.epochs"):
+        run(recipe_of(photos, schedule__epochs=3), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(photos, tmp_path):
+    recipe = recipe_of(photos, optimiser__lr=0.05, schedule__epochs=3)
+
+    def poison(done, total, loss, rate):
+        if done == 8:
+            with torch.no_grad():
+                trainer.model.projection.fc.weight.fill_(float("nan"))
+
+    images, _ = training_sets(recipe)
+    trainer = Trainer(recipe, tmp_path / "run", images, torch.device("cpu"), "fp32", say=lambda text: None, show=poison)
+    with pytest.raises(ImgretError, match=r"the loss is nan in epoch 2, batch 3 of 6; the last good checkpoint"):
+        trainer.run()
+    assert checkpoints.load(tmp_path / "run/last.pt", trainer.identity).progress.epoch == 1
+
+
+def test_early_stopping_keeps_the_best(photos, tmp_path):
+    scores = iter([0.5, 0.7, 0.6, 0.65, 0.9])
+    recipe = recipe_of(photos, schedule__epochs=5, validation__patience=2, validation__hold_out=0.34)
+    report, _ = run(recipe, tmp_path / "run", validate=lambda model: next(scores))
+    assert report.stopped == "no better for 2 validations"
+    assert (report.progress.best_score, report.progress.best_epoch) == (0.7, 1)
+    assert next(scores) == 0.9  # never asked for
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "whole-photos", ignore=shutil.ignore_patterns("broken*"))
+    common = {"optimiser__freeze_batch_norm": True, "batches__augment": "none", "schedule__epochs": 1}
+    arguments = {"dim": 16, "dropout": 0.0}
+    one = recipe_of(tmp_path / "whole-photos", batches__batch_size=16, model__arguments=arguments, **common)
+    two = recipe_of(tmp_path / "whole-photos", batches__accumulate=2, model__arguments=arguments, **common)
+    run(one, tmp_path / "one")
+    run(two, tmp_path / "two")
+    assert len(losses(tmp_path / "one")) == len(losses(tmp_path / "two")) == 3
+
+
+def test_dynamic_margins_come_from_the_sizes_of_the_classes(photos):
+    recipe = recipe_of(photos, loss__arguments={"margin": "dynamic"})
+    images, _ = training_sets(recipe)
+    margin = start_loss(recipe, 16, images).margin
+    # 9 files (one of them broken) in class 0, 8 in every other: the larger class has the smallest margin
+    assert margin.tolist() == pytest.approx([0.05] + [0.5] * 5)
+
+
+def test_what_the_loss_is_told_wrongly_is_said(photos):
+    images, _ = training_sets(recipe_of(photos))
+    for arguments, words in (
+        ({"margin": 28.6}, "loss.arguments: arcface"),
+        ({"marge": 0.1}, "loss.arguments: arcface"),
+    ):
+        with pytest.raises(ImgretError, match=words):
+            start_loss(recipe_of(photos, loss__arguments=arguments), 16, images)
+    with pytest.raises(ImgretError, match="mined tuples"):
+        start_loss(recipe_of(photos, loss__name="contrastive", loss__arguments={}), 16, images)
+    with pytest.raises(ImgretError, match='batches.kind = "pk"'):
+        start_loss(recipe_of(photos, loss__name="batch-triplet", loss__arguments={}), 16, images)
+
+
+def test_batches_of_classes_train_with_triplets(photos, tmp_path):
+    recipe = recipe_of(
+        photos, loss__name="batch-triplet", loss__arguments={}, batches__kind="pk", batches__images_per_class=2
+    )
+    run(recipe, tmp_path / "run")
+    assert len(losses(tmp_path / "run")) > 8
+
+
+def test_click_maps_need_a_model_with_attentions(photos, tmp_path):
+    recipe = recipe_of(photos, model__name="gem", model__arguments={}, loss__map_weight=1.0, data__maps=str(photos))
+    with pytest.raises(ImgretError, match="gem has none; gala has"):
+        run(recipe, tmp_path / "run")
+
+
+def test_click_maps_are_learned_from(photos, tmp_path):
+    maps = tmp_path / "maps"
+    for number in range(CLASSES * EACH):
+        save(maps, f"class-{number // EACH}/{number:02d}.png.png", number, (16, 16))
+    run(recipe_of(photos), tmp_path / "plain")
+    run(recipe_of(photos, loss__map_weight=1.0, data__maps=str(maps)), tmp_path / "maps-run")
+    assert losses(tmp_path / "maps-run") != losses(tmp_path / "plain")
+
+
+def test_frozen_trunks_do_not_move(photos, tmp_path):
+    frozen = {"optimiser__frozen_epochs": 1, "optimiser__freeze_batch_norm": True}
+    recipe = recipe_of(photos, schedule__epochs=1, **frozen)
+    images, _ = training_sets(recipe)
+    trainer = Trainer(recipe, tmp_path / "run", images, torch.device("cpu"), "fp32", say=lambda text: None)
+    trainer.run()
+    before = dict(start_model(recipe).named_parameters())
+    part_of = {id(one): group["part"] for group in trainer.optimiser.param_groups for one in group["params"]}
+    moved = {"trunk": False, "head": False, "gates": False, "gem_p": False}
+    for name, parameter in trainer.model.named_parameters():
+        moved[part_of[id(parameter)]] |= not torch.equal(parameter, before[name])
+    # the gates stand inside the trunk and still learn
+    assert moved == {"trunk": False, "head": True, "gates": True, "gem_p": True}
+
+
+def test_validation_is_the_real_evaluation(photos, tmp_path):
+    recipe = recipe_of(photos, validation__hold_out=0.34, validation__image_size=64, schedule__epochs=1)
+    report = workflows.train(recipe, tmp_path / "run")
+    assert 0 < report.progress.best_score <= 1
+    (line,) = [line for line in journal.read(tmp_path / "run" / journal.METRICS) if "score" in line]
+    assert line["score"] == report.progress.best_score
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_batch(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos", ignore=shutil.ignore_patterns("broken*"))
+    recipe = recipe_of(
+        tmp_path / "photos",
+        batches__batch_size=16,
+        model__arguments={"dim": 16, "dropout": 0.0},
+        optimiser__freeze_batch_norm=True,
+        schedule__epochs=1,
+    )
+    # A batch norm in the head would see each process's share alone; gem has none.
+    recipe = replace(recipe, model=replace(recipe.model, name="gem", arguments={}))
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    train = ["-m", "imgret", "train", str(tmp_path / "recipe.toml"), "-q", "-o"]
+    subprocess.run([sys.executable, *train, str(tmp_path / "one")], check=True, timeout=300)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*torchrun, *train, str(tmp_path / "two")], check=True, timeout=300)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+    one, two = (load_model(tmp_path / name / "best.safetensors").model.state_dict() for name in ("one", "two"))
+    for key, tensor in one.items():
+        torch.testing.assert_close(tensor, two[key], rtol=1e-3, atol=1e-4)
+
+
+def test_the_command_trains_and_extract_takes_the_weights(photos, tmp_path, monkeypatch):
+    from tests.cli.test_every_model import run as command
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe_of(photos)))
+    command("train", "recipe.toml", "-o", "run", "--epochs", 1, "--set", "optimiser.lr=0.01", "-q")
+    assert json.loads((tmp_path / "run" / journal.METRICS).read_text().splitlines()[0])["step"] == 1
+    command("extract", photos, "-o", "store", "--model", "run/best.safetensors", "--image-size", 64, "--workers", 0)
+    assert command("index", "store", "-o", "index") == ""
