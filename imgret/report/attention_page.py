@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgret import atomic
 from imgret.ids import escape
 from imgret.report.overlay import UNTRAINED, AnyLook, Heat, photograph_words, times, view_words
+from imgret.report.templates import write_template
 
 MOST_IMAGES = 50
 """A page with more photographs opens slowly: what a command should look at at most."""
@@ -79,16 +79,9 @@ def write_attention_page(
     Pictures are inside the file as JPEGs, and nothing is fetched when it is opened. Ids are escaped
     (`imgret.ids.escape`).
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("imgret.report", "."),
-        autoescape=True,  # whatever the name: the template ends in .jinja
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = templates.get_template("attention.html.jinja").render(
+    write_template(
+        Path(path),
+        "attention.html.jinja",
         title=title,
         about=about,
         warning=UNTRAINED if untrained else "",
@@ -96,8 +89,6 @@ def write_attention_page(
         cards=(_card(look) for look in looks),
         errors=[(escape(name), why) for name, why in (errors or {}).items()],
     )
-    # a title or note may hold a file name that is no valid UTF-8
-    atomic.write_bytes(Path(path), text.encode("utf-8", "backslashreplace"))
 
 
 def _card(look: AnyLook) -> _Card:

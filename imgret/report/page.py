@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgret import atomic
 from imgret.errors import InputError
 from imgret.ids import escape
 from imgret.report.rows import ResultHit, ResultRow, Verdict, box_of, rows_of
+from imgret.report.templates import write_template
 from imgret.report.thumbnails import Thumbnail, Thumbnails
 
 __all__ = ["MOST_HITS", "MOST_QUERIES", "ResultHit", "ResultRow", "Verdict", "rows_of", "write_page"]
@@ -67,18 +67,11 @@ def write_page(
     if not path.parent.is_dir() or path.is_dir():
         problem = "is a folder" if path.is_dir() else "cannot be written: its folder does not exist"
         raise InputError(f"the page {path} {problem}; name a file such as results.html")
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     rows = list(rows)
     known = [hit.verdict for row in rows for hit in row.hits if hit.verdict is not None]
-    templates = Environment(
-        loader=PackageLoader("imgret.report", "."),
-        autoescape=True,  # whatever the name: the template ends in .jinja
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = templates.get_template("page.html.jinja").render(
+    write_template(
+        path,
+        "page.html.jinja",
         title=title,
         subtitle=subtitle,
         tiles=tiles,
@@ -86,8 +79,6 @@ def write_page(
         verdicts=[verdict for verdict in ("positive", "negative", "junk") if verdict in known],
         rows=_cards(rows[:MOST_QUERIES]),
     )
-    # a title or note may hold a file name that is no valid UTF-8
-    atomic.write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _cuts(rows: Sequence[ResultRow]) -> Iterator[str]:
