@@ -47,7 +47,7 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
             device,
             precision,
             workers,
-            _validator(recipe, judged, str(device), precision, workers),
+            validator(recipe, judged, str(device), precision, workers),
             processes,
             say,
             show if processes.first else None,
@@ -77,10 +77,13 @@ def training_sets(recipe: Recipe, say: Say = quiet) -> tuple[LabelledImages, Lab
     return images, judged
 
 
-def _validator(
+def validator(
     recipe: Recipe, judged: LabelledImages | None, device: str, precision: str, workers: int
 ) -> Callable[[DescriptorModel], float] | None:
-    """Extraction into a store of its own and the evaluation of `imgret eval`: the mAP, medium if there are levels."""
+    """What judges a model: its mAP (medium if there are levels) by `extract` into a store of its own and `evaluate`.
+
+    None when the recipe judges nothing.
+    """
     asked = recipe.validation
     if judged is None and asked.ground_truth is None:
         return None
