@@ -72,6 +72,11 @@ def training_sets(recipe: Recipe, say: Say = quiet) -> tuple[LabelledImages, Lab
         images = images.split(data.split)
     if validation.hold_out:
         images, judged = hold_out_classes(images, validation.hold_out, recipe.run.seed)
+    if judged is not None and len(judged.classes) < 2 and (judged.labels >= 0).all():
+        raise InputError(
+            f"what is judged has {len(judged.classes)} class, and among images of one class every ranking is perfect; "
+            "judge two or more, such as --set validation.hold_out=0.5, or nothing: --set validation.hold_out=0"
+        )
     for note in notes(images):
         say(f"note: {note}")
     return images, judged

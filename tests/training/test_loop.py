@@ -204,6 +204,12 @@ def test_what_the_loss_is_told_wrongly_is_said(photos):
         start_loss(recipe_of(photos, loss__name="batch-triplet", loss__arguments={}), 16, images)
 
 
+def test_a_single_class_cannot_judge(photos):
+    # a tenth of six classes is one; all its images are positives of each other, whatever the model
+    with pytest.raises(ImgretError, match="has 1 class, and among images of one class every ranking is perfect"):
+        training_sets(recipe_of(photos, validation__hold_out=0.1))
+
+
 def test_batches_of_classes_train_with_triplets(photos, tmp_path):
     recipe = recipe_of(
         photos, loss__name="batch-triplet", loss__arguments={}, batches__kind="pk", batches__images_per_class=2
