@@ -57,6 +57,8 @@ class DecodeRule:
     exif          apply the orientation noted in the file
     scaled        let JPEG decode at 1/2, 1/4 or 1/8 where that is still larger than wanted
     max_pixels    larger images are refused as too_large
+    slack         a picture without a box that is up to so many times larger than `size` is left as it is, for those
+                  who resize it again anyway
     crop          'own': a box is an image of its own, its longer side becomes `size`;
                   'full': a box is scaled as its whole image would be (the revisited Oxford/Paris rule)
     """
@@ -65,6 +67,7 @@ class DecodeRule:
     exif: bool = True
     scaled: bool = True
     max_pixels: int = 250_000_000
+    slack: float = 1.0
     crop: str = "own"
 
 
@@ -163,7 +166,7 @@ def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray
             if rule.scaled:
                 _draft(picture, factor)
             picture.load()
-            pixels = _resize(_rgb(picture), turn, box, (width, height), target, rule.scaled)
+            pixels = _resize(_rgb(picture), turn, box, (width, height), target, rule)
         except _RefusedError:
             raise
         except Exception as error:  # on damaged files Pillow's many readers raise nearly anything
@@ -285,7 +288,7 @@ def _resize(
     box: Box | None,
     upright: tuple[int, int],
     target: tuple[int, int],
-    gap: bool,
+    rule: DecodeRule,
 ) -> Image.Image:
     """Crop and resize in one step, upright. `picture` may be smaller than `upright` after a scaled decode."""
     if box is not None and turn is not None:
@@ -295,6 +298,8 @@ def _resize(
         fx, fy = picture.width / upright[0], picture.height / upright[1]
         region = (box[0] * fx, box[1] * fy, box[2] * fx, box[3] * fy)
     size = (target[1], target[0]) if turn in _SWAPS else target
-    if size != picture.size or region is not None:
-        picture = picture.resize(size, Image.Resampling.BICUBIC, box=region, reducing_gap=3.0 if gap else None)
+    near = size[0] <= picture.width <= rule.slack * size[0] and size[1] <= picture.height <= rule.slack * size[1]
+    if region is not None or not near:
+        gap = 3.0 if rule.scaled else None
+        picture = picture.resize(size, Image.Resampling.BICUBIC, box=region, reducing_gap=gap)
     return picture if turn is None else picture.transpose(turn)

@@ -1,9 +1,11 @@
-"""What training brings: mAP on classes never seen, before and after, by one recipe for every model. Run by hand:
+"""What training brings: mAP on classes never seen, before and after, with the same images for every run. Run by hand:
 
-    IMGRET_DATA=path/to/data python tests/benchmarks/bench_train.py --models gem glam --per-class 40 --epochs 6
+    IMGRET_DATA=path/to/data python tests/benchmarks/bench_train.py --table models
+    IMGRET_DATA=path/to/data python tests/benchmarks/bench_train.py --table parts
 
 Trains on `$IMGRET_DATA/train` by the recipe `small` with the values given; the held-out classes are judged by
-`imgret eval` itself, before the first step and at the end. Prints a Markdown table.
+`imgret eval` itself, before the first step and after the last. Prints a Markdown table, a line as each run ends. `models` is
+all models, each on a trunk of its kind; `parts` is GLAM without and with its attentions, in squares and in size groups.
 """
 
 from __future__ import annotations
@@ -13,12 +15,54 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+OTHER_TRUNKS = {"dalg": "pvt_v2_b0", "dtop": "vit_tiny_r_s16_p8_224"}  # a hierarchical and a hybrid transformer
+PARTS = {
+    "GeM alone": {"local_attention": "none", "global_attention": "none"},
+    "local": {"global_attention": "none"},
+    "global": {"local_attention": "none"},
+    "local and global": {},
+}
+
+Run = tuple[str, dict[str, Any]]
+
+
+def runs(table: str, names: list[str], backbone: str, dim: int) -> list[Run]:
+    """(title, values of the recipe) of each row of a table."""
+    if table == "models":
+        return [
+            (
+                f"{name} | {OTHER_TRUNKS.get(name, backbone)}",
+                {
+                    "model.name": name,
+                    "model.backbone": OTHER_TRUNKS.get(name, backbone),
+                    "model.arguments": {} if name == "gem" else {"dim": dim},
+                },
+            )
+            for name in names
+        ]
+    return [
+        (
+            f"{part} | {kind}",
+            {
+                "model.name": "glam",
+                "model.backbone": backbone,
+                "model.arguments": {"dim": dim, **attentions},
+                "batches.kind": kind,
+            },
+        )
+        for kind in ("fixed", "size-groups")
+        for part, attentions in PARTS.items()
+        if not names or part in names
+    ]
 
 
 def main() -> None:
     import numpy as np
     import torch
 
+    from imgret.cli.train import _assignment
     from imgret.extraction.describe import resolve_precision
     from imgret.training.loop import Trainer
     from imgret.training.recipe_file import override, read
@@ -26,31 +70,35 @@ def main() -> None:
     from imgret.workflows.training import training_sets, validator
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=("models", "parts"), default="models")
     parser.add_argument("--recipe", default="small")
-    parser.add_argument("--models", nargs="+", default=["gem", "glam"])
-    parser.add_argument("--backbone", help="one trunk for all; the recipe's otherwise")
+    parser.add_argument("--only", nargs="+", default=[], help="models, or parts, of the table")
+    parser.add_argument("--backbone", default="regnetx_002", help="the trunk of models that stand on a CNN")
+    parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--per-class", type=int, default=40, help="images of a class that are trained on, at most")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--judged-size", type=int, default=160, help="longer side of the images that judge")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--set", nargs="+", default=[], help="any other value: section.key=value")
     arguments = parser.parse_args()
-    print(f"{torch.__version__}, {os.cpu_count()} cores, {arguments}\n")
-    print("| model | images, classes | mAP before | mAP after | minutes | images/s |")
-    print("|---|---|---|---|---|---|")
-    for name in arguments.models:
+    names = arguments.only or (["gem", "glam", "dalg", "dtop", "gala", "gsa"] if arguments.table == "models" else [])
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} cores, {vars(arguments)}\n")
+    head = "model | trunk" if arguments.table == "models" else "attention | batches"
+    print(f"| {head} | images, classes | mAP before | mAP after | minutes | images/s |")
+    print("|---|---|---|---|---|---|---|")
+    for title, values in runs(arguments.table, names, arguments.backbone, arguments.dim):
         recipe = override(
             read(arguments.recipe),
             **{
                 "data.dataset": str(Path(os.environ["IMGRET_DATA"]) / "train"),
-                "model.name": name,
-                "model.backbone": arguments.backbone,
-                "model.arguments": {} if name == "gem" else {"dim": 256},
                 "batches.size": arguments.size,
                 "schedule.epochs": arguments.epochs,
                 "schedule.warmup_epochs": min(1.0, arguments.epochs / 4),
                 "validation.every": arguments.epochs,
-                "validation.image_size": 2 * arguments.size,
-                "validation.queries": 500,
+                "validation.image_size": arguments.judged_size,
+                **values,
+                **dict(_assignment(text) for text in arguments.set),
             },
         )
         images, judged = training_sets(recipe)
@@ -70,7 +118,7 @@ def main() -> None:
             report = trainer.run()
             minutes = (time.perf_counter() - start) / 60
         print(
-            f"| {name} | {len(images)}, {len(images.classes)} | {100 * before:.2f} | "
+            f"| {title} | {len(images)}, {len(images.classes)} | {100 * before:.2f} | "
             f"{100 * (report.progress.best_score or 0):.2f} | {minutes:.1f} | {report.images / report.seconds:.1f} |",
             flush=True,
         )

@@ -82,6 +82,14 @@ def test_a_small_image_is_never_enlarged(tmp_path):
     assert pixels(path, DecodeRule(512)).shape == (20, 30, 3)
 
 
+def test_what_is_nearly_small_enough_is_left_as_it_is_where_slack_is_given(tmp_path):
+    path = tmp_path / "x.png"
+    textured(1, 400, 300).save(path)
+    assert pixels(path, DecodeRule(267, slack=1.5)).shape == (300, 400, 3)  # 400 <= 1.5 x 267
+    assert pixels(path, DecodeRule(266, slack=1.5)).shape == (200, 266, 3)  # 400 > 1.5 x 266
+    assert pixels(path, DecodeRule(267, slack=1.5), box=(0, 0, 400, 300)).shape == (200, 267, 3)
+
+
 def test_a_sliver_keeps_at_least_one_pixel(tmp_path):
     path = tmp_path / "x.png"
     textured(1, 4000, 1).save(path)

@@ -16,6 +16,7 @@ from imgret.images.files import ImageFile
 from imgret.training.batches.augment import Augmentation, augmentation_called
 from imgret.training.batches.plans import Batch
 
+_SLACK = 1.5  # an augmentation warps anyway: to resize what is nearly small enough costs a third of a sample
 _PHOTOGRAPH = 4 / 3  # the aspect up to which an image in a square keeps its shorter side, too
 
 
@@ -130,7 +131,7 @@ class SampleMaker:
 
 
 def _rule(size: tuple[int, int], detail: float) -> DecodeRule:
-    return DecodeRule(round(detail * max(*size, _PHOTOGRAPH * min(size))))
+    return DecodeRule(round(detail * max(*size, _PHOTOGRAPH * min(size))), slack=_SLACK)
 
 
 class _Pictures:
