@@ -125,7 +125,7 @@ class Whitening:
             "ids": np.ascontiguousarray(self.ids, np.uint64),
         }
         about = {key: json.dumps(value, sort_keys=True, allow_nan=False) for key, value in self.about.items()}
-        return safetensors.numpy.save(arrays, {"schema": SCHEMA, "sha256": self.sha256, **about})
+        return _in_order(safetensors.numpy.save(arrays, {"schema": SCHEMA, "sha256": self.sha256, **about}))
 
     def save(self, path: Path) -> None:
         """Write its file, whole or not at all."""
@@ -182,6 +182,14 @@ def words(card: Mapping[str, Any]) -> str:
         f"{card['kind']}, {how}, {card['dim_in']} -> {card['dim']} dimensions, fitted on {card['count']:,} descriptors "
         f"of {card['store']} (sha256 {card['sha256'][:12]}...)"
     )
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with the keys of its header in order: safetensors leaves them to chance, and files differ."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the arrays stay aligned
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def _metadata(file: BinaryIO) -> dict[str, str]:
