@@ -58,7 +58,7 @@ def test_queries_are_whitened_as_the_index_is(place, kind):
     (place / "white.safetensors").unlink()
     ids, raw = rows_of("store")
     white = Whitening.load(place / "index/whitening-1.safetensors").apply(raw)
-    tolerance = 1e-5 if kind == "flat" else 1e-3  # lists keep their vectors in half precision
+    tolerance = 1e-4 if kind == "flat" else 1e-3  # lists keep their vectors in half precision
     for queries in ("photos", "store"):  # images, and a store of descriptors that are not whitened
         found = answers(run("search", "index", queries, "-k", "8", "--workers", "0"))
         assert [entry["query"] for entry in found] == ids
