@@ -270,7 +270,7 @@ def print_whitening(report: WhitenReport, store: Path) -> None:
             f"{about['alpha']:g} was added to their covariance.",
             style="yellow",
         )
-    elif about["rank"] < made.dim_in and about["power"] != 0 and not learned:
+    elif made.dim == about["rank"] < made.dim_in and not learned:
         out.print(
             f"{of_what.capitalize()} in {about['rank']} of {made.dim_in} directions; the other "
             f"{made.dim_in - about['rank']} (variance below {about['floor']:.1e}) are dropped.",
