@@ -14,6 +14,7 @@ _PUBLIC = {
     "ImgretError": "imgret.errors",
     "Ranking": "imgret.ranking",
     "Store": "imgret.store",
+    "Whitening": "imgret.whitening",
     "attend": "imgret.workflows",
     "build_index": "imgret.workflows",
     "evaluate": "imgret.workflows",
@@ -21,6 +22,7 @@ _PUBLIC = {
     "load_model": "imgret.models",
     "search": "imgret.workflows",
     "train": "imgret.workflows",
+    "whiten": "imgret.workflows",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -8,6 +8,7 @@
     │   └── RecipeError     a store made by another recipe
     ├── SpaceError          the disk is full, or would be
     ├── WeightsError        weights that are missing, of another model, or not to be had
+    ├── WhiteningError      a whitening that is damaged, of another recipe, or not to be had from what was given
     ├── IndexFileError      an index that is damaged, foreign or impossible to build as asked
     ├── GroundTruthError    a ground truth that is malformed, malicious or of another collection
     ├── RankingError        a ranking with duplicates, NaN or unknown ids
@@ -51,6 +52,10 @@ class SpaceError(ImgretError):
 
 class WeightsError(ImgretError):
     """Weights that are missing, of another model, or not to be had."""
+
+
+class WhiteningError(ImgretError):
+    """A whitening that is damaged, of another recipe, or not to be had from what was given."""
 
 
 class IndexFileError(ImgretError):

@@ -26,7 +26,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "nn": (set(), {"torch", "timm", "huggingface_hub", "safetensors"}),
     "models": ({"nn"}, {"torch", "safetensors"}),
     "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch"}),
-    "indexes": (NOUNS, {"numpy", "faiss"}),
+    "whitening": (NOUNS, {"numpy", "safetensors"}),
+    "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
     "ground_truth": (set(), {"numpy"}),
     "datasets": ({"images", "ground_truth"}, {"numpy"}),
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
@@ -34,7 +35,18 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "demo": ({"images", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"}, {"numpy", "PIL"}),
     "training": ({"images", "nn", "models", "datasets"}, {"numpy", "torch", "torchvision", "safetensors", "PIL"}),
     "workflows": (
-        {"images", "models", "extraction", "indexes", "ground_truth", "evaluation", "report", "datasets", "training"}
+        {
+            "images",
+            "models",
+            "extraction",
+            "whitening",
+            "indexes",
+            "ground_truth",
+            "evaluation",
+            "report",
+            "datasets",
+            "training",
+        }
         | NOUNS,
         {"numpy"},
     ),
@@ -43,6 +55,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "workflows",
             "models",
             "extraction",
+            "whitening",
             "indexes",
             "ground_truth",
             "evaluation",

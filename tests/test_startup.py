@@ -27,7 +27,7 @@ def loaded(*arguments: str) -> tuple[list[str], str]:
     return done.stdout.rsplit("LOADED", 1)[1].split(), done.stdout + done.stderr
 
 
-COMMANDS = ("", "extract", "index", "search", "eval", "attend", "train", "models", "info", "demo")
+COMMANDS = ("", "extract", "index", "search", "eval", "attend", "train", "whiten", "models", "info", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import attend, demo, evaluate, extract, index, info, models, search, train
+from imgret.cli import attend, demo, evaluate, extract, index, info, models, search, train, whiten
 
 app = typer.Typer(
     name="imgret",
@@ -48,6 +48,7 @@ for command in (
     evaluate.eval_,
     attend.attend,
     train.train,
+    whiten.whiten,
     models.models,
     info.info,
     demo.demo,

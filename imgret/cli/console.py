@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.table import Table
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from imgret.extraction.job import Say
     from imgret.indexes.build import IndexReport
     from imgret.training.loop import TrainReport
+    from imgret.workflows.whitening import WhitenReport
 
 
 def talk() -> Console:
@@ -229,6 +232,10 @@ def print_index(report: IndexReport, verbose: bool) -> None:
         f"{report.kind} [{report.factory}]: {report.why}.",
         markup=False,
     )
+    if report.whitening is not None:
+        from imgret.whitening.transform import words
+
+        out.print(f"Whitened: {words(report.whitening)}.", markup=False)
     recall = report.recall
     if recall.get("recall@10") is not None:
         met = "" if recall["reached"] else f", below the {recall['target']:.2f} asked for"
@@ -240,6 +247,55 @@ def print_index(report: IndexReport, verbose: bool) -> None:
         out.print(
             f"Parameters {report.parameters}; {report.dead} removed rows wait for the next rebuild; {recall}",
             markup=False,
+        )
+
+
+def print_whitening(report: WhitenReport, store: Path) -> None:
+    """What was fitted, what it had to do without, and what to type next, on stderr."""
+    out = talk()
+    made, about = report.whitening, report.whitening.about
+    learned = about["kind"] == "learned"
+    if report.left_out:
+        out.print(f"{report.left_out:,} pairs were left out: the store lacks an image of theirs.", markup=False)
+    of_what = "the differences of the pairs vary" if learned else "the descriptors vary"
+    if learned and about["pairs"] < made.dim_in:
+        out.print(
+            f"Only {about['pairs']:,} pairs for {made.dim_in} dimensions: learned whitening wants at least as many "
+            "pairs; with fewer, --kind pca is the safer choice.",
+            style="yellow",
+        )
+    if about["alpha"]:
+        out.print(
+            f"{of_what.capitalize()} in {about['rank']} of {made.dim_in} directions, so alpha I with alpha "
+            f"{about['alpha']:g} was added to their covariance.",
+            style="yellow",
+        )
+    elif made.dim == about["rank"] < made.dim_in and not learned:
+        out.print(
+            f"{of_what.capitalize()} in {about['rank']} of {made.dim_in} directions; the other "
+            f"{made.dim_in - about['rank']} (variance below {about['floor']:.1e}) are dropped.",
+            style="yellow",
+        )
+    shown = table("whitening", str(report.path))
+    kind = f"learned from {about['pairs']:,} pairs" if learned else f"pca, power {about['power']:g}"
+    for what, value in (
+        ("kind", kind),
+        ("fitted on", f"{about['count']:,} descriptors of {about['store']}"),
+        ("dimensions", f"{made.dim_in} -> {made.dim}"),
+        ("variance kept", f"{100 * about['variance']:.2f} %" + (" (pair differences whitened)" if learned else "")),
+        ("directions that vary", f"{about['rank']} of {made.dim_in}"),
+    ):
+        shown.add_row(what, plain(value))
+    out.print(shown)
+    out.print(f"Next: imgret index STORE -o INDEX --whitening {report.path}", markup=False)
+
+
+def warn_of_whitening(card: dict[str, Any] | None) -> None:
+    """Say it when the whitening has seen the images that are scored."""
+    if card and card["fitted_on_scored_set"]:
+        complain(
+            f"warning: the whitening was fitted on {card['shared_images']:,} of the images that are scored, so these "
+            "scores flatter it; fit it on other images"
         )
 
 
@@ -270,7 +326,11 @@ def print_scores(document: dict[str, Any]) -> None:
     out.print(shown)
     card = table("protocol", "")
     for key, value in protocol.items():
-        if isinstance(value, dict):
+        if key == "whitening" and value:
+            from imgret.whitening.transform import words
+
+            value = words(value) + (", which is SCORED here" if value["fitted_on_scored_set"] else "")
+        elif isinstance(value, dict):
             value = ", ".join(f"{name} {number}" for name, number in value.items() if number)
         elif isinstance(value, list):
             value = ", ".join(str(one) for one in value)

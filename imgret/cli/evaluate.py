@@ -34,6 +34,10 @@ def eval_(
         Option(help="Folder the ground truth's names are relative to; queries come from it.", show_default=False),
     ] = None,
     queries: Annotated[Path | None, Option(help="Store of ready query descriptors.", show_default=False)] = None,
+    whitening: Annotated[
+        Path | None,
+        Option(help="Whiten the store and the queries; an index always uses its own.", show_default=False),
+    ] = None,
     depth: Annotated[
         str, Option(help="all ranks the whole database exactly; N takes N results of the search.")
     ] = "all",
@@ -62,8 +66,10 @@ def eval_(
     if format != "auto":
         look_up(FORMATS, "ground-truth format", format)
     parse_choice(("gt", "none"), query_crop)
-    if ranking is not None and (images or queries or query_crop != "gt"):
-        raise typer.BadParameter("--ranking brings its own answers; leave out --images, --queries and --query-crop")
+    if ranking is not None and (images or queries or whitening or query_crop != "gt"):
+        raise typer.BadParameter(
+            "--ranking brings its own answers; leave out --images, --queries, --whitening and --query-crop"
+        )
     if images is not None and queries is not None:
         raise typer.BadParameter("queries come from --images or from --queries, not from both")
     if per_query is not None and (per_query.is_dir() or not per_query.absolute().parent.is_dir()):
@@ -81,6 +87,7 @@ def eval_(
             ranking=ranking,
             images=images,
             queries=queries,
+            whitening=whitening,
             format=format,
             query_crop=query_crop,
             depth=places,
@@ -98,3 +105,4 @@ def eval_(
         console.print_scores(document)
     if not quiet:
         console.print_score_notes(scores, verbose)
+    console.warn_of_whitening(document["protocol"]["whitening"])

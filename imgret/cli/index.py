@@ -28,6 +28,10 @@ def index(
         float | None, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.", show_default="0.95")
     ] = None,
     seed: Annotated[int | None, Option(help="Seed of samples and clustering.", show_default="0")] = None,
+    whitening: Annotated[
+        str | None,
+        Option(help="A file of imgret whiten, or none.", show_default="that of an existing index, else none"),
+    ] = None,
     add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -55,6 +59,7 @@ def index(
         max_memory=parse_memory(max_memory) if max_memory else None,
         target_recall=target_recall,
         seed=seed,
+        whitening=whitening,
         add_only=add,
     )
     if not quiet:

@@ -14,11 +14,11 @@ from imgret.cli.options import Quiet, Verbose
 
 @reports_errors
 def info(
-    path: Annotated[Path, Argument(help="A store, shard, index or weights file.", show_default=False)],
+    path: Annotated[Path, Argument(help="A store, shard, index, weights or whitening file.", show_default=False)],
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a store, shard, index or weights file holds, and whether it is sound (exit 1 if not).
+    """Say what a store, shard, index, weights or whitening file holds, and whether it is sound (exit 1 if not).
 
     Every file is read whole and compared with its recorded SHA-256.
 

@@ -43,6 +43,10 @@ def search(
     ] = False,
     min_score: Annotated[float | None, Option(help="Leave out lower cosines.", show_default=False)] = None,
     images: Annotated[Path | None, Option(help="Where the collection is now.", show_default="where it was")] = None,
+    whitening: Annotated[
+        Path | None,
+        Option(help="Make sure that the index has this whitening; it is used either way.", show_default=False),
+    ] = None,
     format: Annotated[
         str | None, Option(help=f"{', '.join(FORMATS)}.", show_default="table on a terminal, else jsonl")
     ] = None,
@@ -79,6 +83,7 @@ def search(
         exclude_self=exclude_self,
         min_score=min_score,
         images=images,
+        whitening=whitening,
         options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
         say=say,
     )

@@ -65,6 +65,16 @@ def read_pairs(path: Path, split: str, *, root: Path | None, check: bool) -> Pai
     return Pairs(look_for(images, source, check=check), held["cluster"], held["qidxs"], held["pidxs"])
 
 
+def named_pairs(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(names as published, [P] queries, [P] positives) of the split "whiten", else "train"; no image is looked for."""
+    source = source_of(path)
+    splits = _splits(source)
+    held = splits.get(WHITEN) or splits.get("train")
+    if held is None:
+        raise InputError(f"{escape(str(source))} has no split {WHITEN!r} or 'train'; there are: {', '.join(splits)}")
+    return held["cids"], held["qidxs"], held["pidxs"]
+
+
 def source_of(path: Path) -> Path:
     """The JSON file that `path` is or holds; InputError that says how to make it from the published pickle."""
     if path.is_file():

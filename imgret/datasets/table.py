@@ -32,10 +32,11 @@ def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
     images) or a box that is empty or begins outside the image; each names its line.
     """
     source = path / IN_A_FOLDER if path.is_dir() else path
-    return gather(_rows(source), root or source.parent, source, check=check)
+    return gather(rows(source), root or source.parent, source, check=check)
 
 
-def _rows(source: Path) -> Iterator[Listed]:
+def rows(source: Path) -> Iterator[Listed]:
+    """The lines of a CSV file; InputError as for `read`."""
     try:
         with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             table = csv.reader(file, strict=True)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -24,6 +24,7 @@ from imgret.indexes.tuning import Truth, certificate, measure_rows, tune
 from imgret.store.lock import WriterLock
 from imgret.store.shard import sha256_of
 from imgret.store.store import MANIFEST_FILE, Store, unit
+from imgret.whitening.transform import Whitening
 
 TARGET_RECALL = 0.95
 SAMPLE = 200_000  # rows to train on, at most
@@ -39,6 +40,7 @@ class IndexReport:
     count            live rows; `dead` are rows left out of every search until the next rebuild
     recall           as in index.json: "recall@10" (None where there is nothing to find), "queries",
                      "target", "reached", "how"
+    whitening        as in index.json: the card of the whitening, or None
     """
 
     path: Path
@@ -54,6 +56,7 @@ class IndexReport:
     why: str
     parameters: dict[str, int] = field(default_factory=dict)
     recall: dict[str, Any] = field(default_factory=dict)
+    whitening: dict[str, Any] | None = None
 
 
 def build(
@@ -65,6 +68,7 @@ def build(
     max_memory: int | None = None,
     target_recall: float | None = None,
     seed: int | None = None,
+    whitening: Whitening | Literal["none"] | None = None,
     add_only: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
@@ -75,16 +79,18 @@ def build(
     max_memory       bytes for the index as searched; half of the physical memory by default
     target_recall    of recall@10 against exact search; the search parameters are tuned to it [0.95]
     seed             of samples and clustering [0]
+    whitening        what descriptors and, later, queries pass through; "none" for none
     verify           hash every shard before it is used
     progress         called as progress(what, done, total)
 
-    A target or seed that is not said is that of the existing index, as is a kind that was asked for by name.
+    A target, seed or whitening that is not said is that of the existing index, as is a kind that was asked for by
+    name.
     An existing index keeps the rows whose shard and place are unchanged, adds the others, and leaves out
     what the stores no longer hold; `rebuilt_because` says when it had to be made anew. Readers are not
     disturbed. The same stores, arguments and seed give the same index, except that a graph (hnsw) is
     built by several threads and is alike, not equal.
 
-    IndexFileError, StoreError or UnknownNameError for whatever a user can fix.
+    IndexFileError, StoreError, WhiteningError or UnknownNameError for whatever a user can fix.
     """
     output = Path(output)
     if target_recall is not None and not 0 < target_recall <= 1:
@@ -95,15 +101,23 @@ def build(
         raise IndexFileError(f"{output} is a store; give the index a folder of its own")
     if output.exists() and not output.is_dir():
         raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
-    before = Index.open(output).about if Index.exists(output) else None
+    present = Index.open(output) if Index.exists(output) else None
+    before = None if present is None else present.about
+    if whitening is None and present is not None and present.whitening is not None:
+        whitening = present.whitening
+        if present.fingerprint != stores[0].fingerprint:
+            raise IndexFileError(
+                f"{output} holds whitened descriptors of another recipe than {stores[0].path}; "
+                "give a whitening of this recipe with --whitening FILE, or --whitening none"
+            )
     if before is not None:
         if kind == "auto" and factory is None and before["why"] == ASKED:
             kind, factory = ("auto", before["factory"]) if before["kind"] == "custom" else (before["kind"], None)
         target_recall = before["recall"]["target"] if target_recall is None else target_recall
         seed = before["seed"] if seed is None else seed
     target_recall, seed = target_recall or TARGET_RECALL, seed or 0
-    rows = gather(stores, verify=verify, progress=progress)
-    dim = stores[0].dim
+    rows = gather(stores, verify=verify, whitening=None if whitening == "none" else whitening, progress=progress)
+    dim = rows.dim
 
     def chosen(count: int) -> Choice:
         if factory is not None:
@@ -157,6 +171,7 @@ def _report(index: Index, plan: Plan, *, changed: bool, reason: str | None) -> I
         why=about["why"],
         parameters=about["parameters"],
         recall=about["recall"],
+        whitening=about["whitening"],
     )
 
 
@@ -189,7 +204,7 @@ class _Job:
 
     def _write(self, generation: int, base: Index | None) -> dict[str, Any]:
         folder, names = self.output, file_names(generation)
-        dim = self.rows.stores[0].dim
+        dim, whitening = self.rows.dim, self.rows.whitening
         if base is None:
             factory = self.choice.factory
             index = create(factory, dim, self.seed)
@@ -211,6 +226,8 @@ class _Job:
         new_ids = (self.rows.ids.raw(row) for row in self.plan.new.tolist())
         ids = IdTable.of(itertools.chain(base.ids.iter_raw() if base is not None else (), new_ids))
         writing.write_rows(folder, generation, ids, self.plan.origin, self.plan.deleted)
+        if whitening is not None:
+            whitening.save(folder / names["whitening"])
         store = self.rows.stores[0]
         return {
             "schema": SCHEMA,
@@ -228,7 +245,7 @@ class _Job:
             "training": training,
             "parameters": {},
             "recall": {},
-            "whitening": None,
+            "whitening": None if whitening is None else whitening.card(),
             "roots": [writing.place(root.absolute, folder) for root in self.plan.roots],
             "stores": [
                 writing.place(one.path, folder) | {"manifest_sha256": sha256_of(one.path / MANIFEST_FILE)}

@@ -12,13 +12,16 @@ from imgret.indexes.files import Index
 from imgret.indexes.search import checked
 from imgret.ranking import Ranking
 from imgret.store.store import Store
+from imgret.whitening.stores import WhitenedStore
+
+Database = Index | Store | WhitenedStore
 
 _MEMORY = 1_000_000_000  # bytes for a block of queries
 _PER_PLACE = 12  # bytes: a score, and a row with its score in order
 
 
 def exact(
-    database: Index | Store, queries: np.ndarray, query_ids: Sequence[str], depth: int | None = None
+    database: Database, queries: np.ndarray, query_ids: Sequence[str], depth: int | None = None
 ) -> Iterator[Ranking]:
     """Rank every live row of an index or a store; `depth` keeps the first places only.
 
@@ -36,9 +39,7 @@ def exact(
     return _exact(database, queries, query_ids, depth)
 
 
-def _exact(
-    database: Index | Store, queries: np.ndarray, query_ids: Sequence[str], depth: int | None
-) -> Iterator[Ranking]:
+def _exact(database: Database, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
     count = database.count
     if not count:
         yield Ranking(query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), [])
@@ -83,7 +84,7 @@ class _Known:
     first: np.ndarray
 
 
-def _first_pass(database: Index | Store, queries: np.ndarray, scores: np.ndarray) -> _Known:
+def _first_pass(database: Database, queries: np.ndarray, scores: np.ndarray) -> _Known:
     """Read everything once: fill `scores` [Q, N], and note ids and equal rows on the way."""
     hashes = np.empty(scores.shape[1], np.uint64)
     names: list[bytes] = []
@@ -102,7 +103,7 @@ def _first_pass(database: Index | Store, queries: np.ndarray, scores: np.ndarray
     return _Known(table, rows.astype(np.int32), id_rank, again, first[which[again]])
 
 
-def _blocks(database: Index | Store) -> Iterator[tuple[list[bytes], np.ndarray]]:
+def _blocks(database: Database) -> Iterator[tuple[list[bytes], np.ndarray]]:
     """Ids and unit descriptors of what is searched, some rows at a time."""
     if isinstance(database, Index):
         for rows, matrix in database.blocks():

@@ -20,18 +20,19 @@ from typing import Any
 import faiss
 import numpy as np
 
-from imgret.errors import IndexFileError
+from imgret.errors import IndexFileError, WhiteningError
 from imgret.ids import IdTable, unescape
 from imgret.indexes.structure import Structure
 from imgret.store.shard import sha256_of
 from imgret.store.store import Root, locate_image, unit
+from imgret.whitening.transform import Whitening
 
 SCHEMA = "imgret.index/1"
 INDEX_FILE = "index.json"
 
 
 def file_names(generation: int) -> dict[str, str]:
-    """The files of a generation by role; "vectors" is there for lossy kinds only."""
+    """The files of a generation by role; "vectors" is there for lossy kinds only, "whitening" where it is used."""
     return {
         "faiss": f"index-{generation}.faiss",
         "ids": f"ids-{generation}.bin",
@@ -39,6 +40,7 @@ def file_names(generation: int) -> dict[str, str]:
         "origin": f"origin-{generation}.npy",
         "deleted": f"deleted-{generation}.npy",
         "vectors": f"vectors-{generation}.npy",
+        "whitening": f"whitening-{generation}.safetensors",
     }
 
 
@@ -46,7 +48,7 @@ class Index:
     """An open INDEX folder.
 
     ids         id of every row, rows left out included
-    count       live rows; dim is D
+    count       live rows; dim is D, after whitening where it is used
     recipe      what made the descriptors; `fingerprint` is its hash
     about       the content of index.json
     weights_origin  where the model's weights were found
@@ -55,6 +57,7 @@ class Index:
     origin      [N, 3] int32 per row: number of its shard and root in `about`, its row in the shard between
                 them; -1 for rows that no longer count
     half        [N, D] float16 vectors of a lossy kind, else None
+    whitening   what the descriptors passed through and queries must pass through; None for none
     """
 
     def __init__(self, path: Path, about: dict[str, Any], *, mapped: bool = True) -> None:
@@ -80,11 +83,14 @@ class Index:
             self.origin = np.load(path / files["origin"], mmap_mode="r")
             self.deleted: np.ndarray = np.load(path / files["deleted"])
             self.half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
+            self.whitening = self._whitening(path / files["whitening"])
             self.faiss = map_faiss(path / files["faiss"]) if mapped else load_faiss(path / files["faiss"])
         except (ValueError, RuntimeError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
             # numpy reads headers with the tokenizer, and a damaged one may promise any shape
             reason = str(error).partition("\n")[0]
             raise IndexFileError(f"{path} is damaged ({reason}). {_again(path)}") from error
+        except WhiteningError as error:
+            raise IndexFileError(f"{path} is damaged ({error}). {_again(path)}") from error
         self.structure = Structure(self.faiss)
         self._check_counts()
         self.selector: Any = None
@@ -116,6 +122,15 @@ class Index:
                     raise IndexFileError(f"{error.filename or path} is missing. {_again(path)}") from None
             except (KeyError, TypeError, AttributeError, IndexError) as error:
                 raise IndexFileError(f"{path / INDEX_FILE} is damaged ({error!r}). {_again(path)}") from error
+
+    def _whitening(self, file: Path) -> Whitening | None:
+        card = self.about["whitening"]
+        if card is None:
+            return None
+        found = Whitening.from_bytes(file.read_bytes(), file)
+        if found.sha256 != card["sha256"] or found.dim != self.dim:
+            raise WhiteningError(f"{file.name} is not the whitening that {INDEX_FILE} names")
+        return found
 
     def _check_counts(self) -> None:
         rows = len(self.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,10 @@ def _keep_alone(old: Index, alone: np.ndarray, origin: np.ndarray, shards: list[
         origin[row] = shards.index(sha256), inside, known.index(where.absolute)
 
 
+def _named(whitening: dict[str, Any] | None) -> str:
+    return "none" if whitening is None else f"{whitening['kind']} {whitening['sha256'][:12]}..."
+
+
 def why_rebuild(old: Index, plan: Plan, choice: Choice, asked: str | None, seed: int, rows: Rows) -> str | None:
     """Why the index cannot be updated but must be made from scratch; None where it can.
 
@@ -112,7 +117,12 @@ def why_rebuild(old: Index, plan: Plan, choice: Choice, asked: str | None, seed:
     trained = was["training"]["count"]
     fingerprint = rows.stores[0].fingerprint
     reason, needed = None, True
-    if old.fingerprint != fingerprint or old.dim != rows.stores[0].dim:
+    now = None if rows.whitening is None else rows.whitening.card()
+    if old.fingerprint != fingerprint:
+        reason = "the stores were made by another recipe"
+    elif (was["whitening"] and was["whitening"]["sha256"]) != (now and now["sha256"]):
+        reason = f"the whitening was {_named(was['whitening'])} and is now {_named(now)}"
+    elif old.dim != rows.dim:
         reason = "the stores were made by another recipe"
     elif choice.kind != was["kind"]:
         reason = f"the kind was {was['kind']} and is now {choice.kind}"

@@ -10,6 +10,7 @@ import numpy as np
 from imgret.errors import IndexFileError, StoreError
 from imgret.ids import IdTable, escape
 from imgret.store.store import Root, Store, unit
+from imgret.whitening.transform import Whitening
 
 Progress = Callable[[str, int, int], None]
 
@@ -18,10 +19,11 @@ Progress = Callable[[str, int, int], None]
 class Rows:
     """N live rows of some stores, in the order of the stores, their shards and the rows in them.
 
-    ids      N ids
-    origin   [N, 3] int32: number in `shards`, row in the shard, number in `roots`
-    shards   SHA-256 of every shard file
-    roots    (absolute) roots as in the stores, each once
+    ids        N ids
+    origin     [N, 3] int32: number in `shards`, row in the shard, number in `roots`
+    shards     SHA-256 of every shard file
+    roots      (absolute) roots as in the stores, each once
+    whitening  what descriptors pass through as they are read; None for none
     """
 
     stores: Sequence[Store]
@@ -30,6 +32,12 @@ class Rows:
     shards: list[str]
     roots: list[Root]
     places: list[tuple[Store, int]]
+    whitening: Whitening | None = None
+
+    @property
+    def dim(self) -> int:
+        """D of the descriptors as they are read."""
+        return self.stores[0].dim if self.whitening is None else self.whitening.dim
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,7 +59,7 @@ class Rows:
                     raise StoreError(
                         f"{store.path / store.shards[number].file} holds NaN or infinity; extract it again"
                     )
-                yield block
+                yield block if self.whitening is None else unit(self.whitening.apply(block))
 
 
 def key_of(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -59,13 +67,17 @@ def key_of(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return shards.astype(np.int64) << 32 | rows.astype(np.int64)
 
 
-def gather(stores: Sequence[Store], *, verify: bool, progress: Progress | None = None) -> Rows:
+def gather(
+    stores: Sequence[Store], *, verify: bool, whitening: Whitening | None = None, progress: Progress | None = None
+) -> Rows:
     """The rows of all stores. Only ids and roots are read; with `verify` every shard is hashed first.
 
     IndexFileError for stores of different recipes, no rows at all, or an id that stands twice;
-    StoreError for a damaged shard.
+    StoreError for a damaged shard; WhiteningError for a whitening of another recipe.
     """
     _same_recipe(stores)
+    if whitening is not None:
+        whitening.check_recipe(stores[0].recipe, stores[0].fingerprint, stores[0].dim, stores[0].path)
     roots: dict[str, int] = {}
     kept: list[Root] = []
     shards: list[str] = []
@@ -96,7 +108,7 @@ def gather(stores: Sequence[Store], *, verify: bool, progress: Progress | None =
     if not ids:
         names = ", ".join(str(store.path) for store in stores)
         raise IndexFileError(f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE")
-    rows = Rows(stores, IdTable.of(ids), np.concatenate(origins), shards, kept, places)
+    rows = Rows(stores, IdTable.of(ids), np.concatenate(origins), shards, kept, places, whitening)
     _unique(rows)
     return rows
 

@@ -20,7 +20,7 @@ from imgret.indexes.files import INDEX_FILE, file_names
 from imgret.store.shard import sha256_of
 from imgret.store.store import Root
 
-_OURS = re.compile(r"(?:index|ids|origin|deleted|vectors)-(\d+)\.(?:faiss|npy|bin)(?:\.partial)?")
+_OURS = re.compile(r"(?:index|ids|origin|deleted|vectors|whitening)-(\d+)\.(?:faiss|npy|bin|safetensors)(?:\.partial)?")
 
 
 def write_faiss(path: Path, index: Any) -> None:

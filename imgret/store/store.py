@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,15 @@ class Block:
     root: np.ndarray
     shard: int
     rows: np.ndarray
+
+
+def content_sha256(live: Mapping[str, np.ndarray]) -> str:
+    """One hash of some rows, by the SHA-256 of the shards they are in: the same for a store and an index over it."""
+    state = hashlib.sha256()
+    for sha256, rows in sorted(live.items()):
+        if len(rows):
+            state.update(sha256.encode() + np.sort(rows).astype("<i8").tobytes())
+    return state.hexdigest()
 
 
 def fingerprint_of(recipe: dict[str, Any]) -> str:
@@ -159,6 +168,11 @@ class Store:
         """Live descriptors."""
         return sum(entry.live_count for entry in self.shards)
 
+    @property
+    def content_sha256(self) -> str:
+        """A hash of the live rows."""
+        return content_sha256({entry.sha256: entry.live_rows() for entry in self.shards})
+
     def about(self) -> dict[str, Any]:
         """The content of store.json."""
         return {
@@ -205,6 +219,12 @@ class Store:
                 f"{path} is damaged: its SHA-256 differs from the manifest. Restore it, or move it "
                 "away together with the store and extract again"
             )
+
+    def ids(self) -> Iterator[bytes]:
+        """Ids of the live rows, in order; no descriptor is read."""
+        for number, entry in enumerate(self.shards):
+            shard = self.read_shard(number)
+            yield from (shard.ids[row] for row in entry.live_rows().tolist())
 
     def blocks(self, rows: int = 65536) -> Iterator[Block]:
         """Live rows in order, at most `rows` at a time, as unit float32 descriptors."""

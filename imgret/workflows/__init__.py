@@ -15,6 +15,7 @@ _HOMES = {
     "inspect": "imgret.workflows.inspecting",
     "search": "imgret.workflows.searching",
     "train": "imgret.workflows.training",
+    "whiten": "imgret.workflows.whitening",
 }
 __all__ = [
     "Attention",
@@ -27,6 +28,7 @@ __all__ = [
     "inspect",
     "search",
     "train",
+    "whiten",
 ]
 
 

@@ -30,12 +30,17 @@ def build_index(
     max_memory: int | None = None,
     target_recall: float | None = None,
     seed: int | None = None,
+    whitening: str | Path | None = None,
     add_only: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexReport:
-    """Build or update a FAISS index over one or more stores."""
+    """Build or update a FAISS index over one or more stores.
+
+    `whitening` is a file of `whiten`; "none" for none, None for that of an existing index.
+    """
     from imgret.indexes.build import build
     from imgret.store.store import Store
+    from imgret.whitening.transform import Whitening
 
     return build(
         [Store.open(Path(path)) for path in stores],
@@ -45,6 +50,7 @@ def build_index(
         max_memory=max_memory,
         target_recall=target_recall,
         seed=seed,
+        whitening="none" if whitening == "none" else whitening and Whitening.load(Path(whitening)),  # type: ignore[arg-type]
         add_only=add_only,
         progress=progress,
     )

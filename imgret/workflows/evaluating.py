@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imgret.errors import GroundTruthError, InputError
 from imgret.extraction.job import Say, quiet
 from imgret.ids import escape, from_bytes
-from imgret.workflows.queries import Queries, QueryOptions, describe_queries, stored_queries
+from imgret.workflows.queries import Queries, QueryOptions, check_whitening, describe_queries, stored_queries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
+    from imgret.store.store import Store
+    from imgret.whitening.transform import Whitening
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class EvalJob:
                  Without it, and without `queries`, whole-image queries take their descriptor from what is
                  searched, which must then hold them
     queries      a store of ready query descriptors
+    whitening    what a store and its queries pass through; with an index, its own is used, and this must be it
     query_crop   'gt': crop queries to the ground truth's boxes; 'none': use whole images
     depth        None ranks the whole database exactly; a number takes that many places of the search
     """
@@ -40,6 +43,7 @@ class EvalJob:
     ranking: Path | None = None
     images: Path | None = None
     queries: Path | None = None
+    whitening: Path | None = None
     format: str = "auto"
     query_crop: str = "gt"
     depth: int | None = None
@@ -68,19 +72,21 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
     queries, crop = _queries(job, truth, searched, say)
     rankings = _rankings(job, searched, queries)
     scores = judge(truth, rankings, allow_missing=job.allow_missing, depth=job.depth)
-    return scores, {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched)}
+    return scores, {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
 
 
 @dataclass(frozen=True)
 class _Searched:
     """An index or a store, with what both can tell."""
 
-    database: Any  # Index | Store
+    database: Any  # Index | Store | WhitenedStore
     path: Path
     recipe: dict[str, Any]
     fingerprint: str
     origin: dict[str, Any]
+    whitening: Whitening | None
     index: Index | None
+    store: Store | None
 
     @classmethod
     def open(cls, job: EvalJob) -> _Searched:
@@ -88,12 +94,46 @@ class _Searched:
             from imgret.indexes.files import Index
 
             index = Index.open(job.index)
-            return cls(index, job.index, index.recipe, index.fingerprint, index.weights_origin, index)
+            check_whitening(index, job.whitening)
+            about = (job.index, index.recipe, index.fingerprint, index.weights_origin)
+            return cls(index, *about, index.whitening, index, None)
         from imgret.store.store import Store
+        from imgret.whitening.stores import WhitenedStore
+        from imgret.whitening.transform import Whitening
 
         assert job.store is not None
         store = Store.open(job.store)
-        return cls(store, job.store, store.recipe, store.fingerprint, store.origin, None)
+        about = (job.store, store.recipe, store.fingerprint, store.origin)
+        if job.whitening is None:
+            return cls(store, *about, None, None, store)
+        whitening = Whitening.load(job.whitening)
+        whitening.check_recipe(store.recipe, store.fingerprint, store.dim, job.store)
+        return cls(WhitenedStore(store, whitening), *about, whitening, None, store)
+
+    @property
+    def dim(self) -> int:
+        """D of the descriptors as extracted."""
+        return int(self.database.dim if self.whitening is None else self.whitening.dim_in)
+
+    def content_sha256(self) -> str:
+        """One hash of the rows that are searched, the same for stores and for an index over them."""
+        import numpy as np
+
+        from imgret.store.store import content_sha256
+
+        if self.store is not None:
+            return self.store.content_sha256
+        assert self.index is not None
+        origin = np.asarray(self.index.origin)[self.index.live_rows]
+        shards = enumerate(self.index.about["shards"])
+        return content_sha256({sha: origin[origin[:, 0] == number, 1] for number, sha in shards})
+
+    def ids(self) -> Iterator[bytes]:
+        """Ids of everything that is searched."""
+        if self.store is not None:
+            return self.store.ids()
+        assert self.index is not None
+        return map(self.index.ids.raw, self.index.live_rows.tolist())
 
     def blocks(self) -> Iterator[tuple[list[str], np.ndarray]]:
         """Ids and unit descriptors of everything that is searched, some rows at a time."""
@@ -140,12 +180,13 @@ def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) ->
     boxed = job.query_crop == "gt" and any(query.box for query in truth.queries)
     crop = "ground-truth box, at the scale of the whole image" if boxed else "none"
     if job.queries is not None:
-        return stored_queries(job.queries, searched.recipe, searched.fingerprint), "unknown (ready descriptors)"
+        ready = stored_queries(job.queries, searched.recipe, searched.fingerprint)
+        return ready.whitened(searched.whitening), "unknown (ready descriptors)"
     if job.images is None:
         return _own_descriptors(job, truth, searched, boxed), crop
     images = _query_images(job, truth.queries, job.images)
     found = describe_queries(
-        images, "full", searched.recipe, searched.origin, searched.path, searched.database.dim, job.options, say
+        images, "full", searched.recipe, searched.origin, searched.path, searched.dim, job.options, say
     )
     if found.errors and not job.allow_missing:
         name, why = next(iter(found.errors.items()))
@@ -153,7 +194,7 @@ def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) ->
             f"{len(found.errors)} queries cannot be read; the first: {escape(name)}: {why}. "
             "Count them as never found with --allow-missing"
         )
-    return found, crop
+    return found.whitened(searched.whitening), crop
 
 
 def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: _Searched, boxed: bool) -> Queries:
@@ -232,33 +273,27 @@ def _recipe_card(recipe: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _search_card(job: EvalJob, searched: _Searched) -> dict[str, Any]:
+def _search_card(job: EvalJob, searched: _Searched, queries: Sequence[str]) -> dict[str, Any]:
     index = searched.index
     whole = job.depth is None or index is None
     about = index.about if index is not None else {}
     return {
         "search": "exact" if whole else about["kind"],
         "index_recall": None if whole else (about["recall"] or {}).get("recall@10"),
-        "whitening": about.get("whitening"),
+        "whitening": _whitening_card(searched, queries),
         "recipe_sha256": searched.fingerprint,
-        "store_sha256": _content_hash(searched),
+        "store_sha256": searched.content_sha256(),
     }
 
 
-def _content_hash(searched: _Searched) -> str:
-    """One hash of the rows that are searched, the same for stores and for an index over them."""
-    import hashlib
+def _whitening_card(searched: _Searched, queries: Sequence[str]) -> dict[str, Any] | None:
+    """The whitening, and how many of the images searched and asked for it was fitted on."""
+    from imgret.ids import to_bytes
+    from imgret.whitening.overlap import shared
 
-    import numpy as np
-
-    if searched.index is not None:
-        index = searched.index
-        origin = np.asarray(index.origin)[index.live_rows]
-        live = {sha: origin[origin[:, 0] == number, 1] for number, sha in enumerate(index.about["shards"])}
-    else:
-        live = {entry.sha256: entry.live_rows() for entry in searched.database.shards}
-    state = hashlib.sha256()
-    for sha, rows in sorted(live.items()):
-        if len(rows):
-            state.update(sha.encode() + np.sort(rows).astype("<i8").tobytes())
-    return state.hexdigest()
+    if searched.whitening is None:
+        return None
+    card = searched.whitening.card()
+    images = shared(searched.whitening.ids, {*searched.ids(), *map(to_bytes, queries)})
+    same = card["store_sha256"] == searched.content_sha256()
+    return {**card, "shared_images": images, "fitted_on_scored_set": same or images > 0}

@@ -19,12 +19,13 @@ class Inspection:
 
 
 def inspect(path: Path, *, every_file: bool = False) -> Inspection:
-    """Look at a store, shard, index or weights file, every byte of it. InputError for anything else.
+    """Look at a store, shard, index, weights or whitening file, every byte of it. InputError for anything else.
 
     `every_file` adds a line for every shard of a store.
     """
     from imgret.indexes.files import Index
     from imgret.store.store import Store
+    from imgret.whitening.transform import is_whitening
 
     path = Path(path)
     if not path.exists():
@@ -36,8 +37,10 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
     if path.suffix == ".h5":
         return _shard(path)
     if path.suffix == ".safetensors":
-        return _weights(path)
-    raise InputError(f"{path} is neither a store, a shard (.h5), an index nor a weights file (.safetensors)")
+        return _whitening(path) if is_whitening(path) else _weights(path)
+    raise InputError(
+        f"{path} is neither a store, a shard (.h5), an index, nor a weights or whitening file (.safetensors)"
+    )
 
 
 def _store(path: Path, every_file: bool) -> Inspection:
@@ -111,6 +114,7 @@ def _shard(path: Path) -> Inspection:
 
 def _index(path: Path) -> Inspection:
     from imgret.indexes.files import Index
+    from imgret.whitening.transform import words
 
     try:
         index = Index.open(path)
@@ -126,10 +130,32 @@ def _index(path: Path) -> Inspection:
             "why": about["why"],
             "parameters": about["parameters"],
             "recall": about["recall"],
+            "whitening": "none" if index.whitening is None else words(index.whitening.card()),
             **{f"recipe: {key}": value for key, value in index.recipe.items()},
             "bytes": f"{sum(file['bytes'] for file in about['files'].values()):,}",
         },
         index.verify(),
+    )
+
+
+def _whitening(path: Path) -> Inspection:
+    from imgret.whitening.transform import Whitening
+
+    try:
+        made = Whitening.load(path)
+    except ImgretError as error:
+        return Inspection("whitening", {}, [str(error)])
+    about = dict(made.about)
+    recipe = about.pop("recipe")
+    return Inspection(
+        "whitening",
+        {
+            "dimensions": f"{made.dim_in} -> {made.dim}",
+            **{key: value for key, value in about.items() if value is not None},
+            "sha256": made.sha256,
+            "bytes": f"{path.stat().st_size:,}",
+            **{f"recipe: {key}": value for key, value in recipe.items()},
+        },
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgret.errors import InputError, StoreError
+from imgret.errors import InputError, StoreError, WhiteningError
 from imgret.extraction.job import Say
 from imgret.ids import escape
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imgret.images.files import ImageFile
+    from imgret.indexes.files import Index
+    from imgret.whitening.transform import Whitening
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Queries:
     descriptors: np.ndarray
     errors: dict[str, str] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+
+    def whitened(self, whitening: Whitening | None) -> Queries:
+        """The same with whitened descriptors [Q, d]; None whitens nothing."""
+        if whitening is None:
+            return self
+        return replace(self, descriptors=whitening.apply(self.descriptors))
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,21 @@ def describe_queries(
             rows.append(result.descriptor)
     descriptors = np.stack(rows) if rows else np.zeros((0, dim), np.float32)
     return Queries([image.id for image in found], [image.path for image in found], descriptors, errors)
+
+
+def check_whitening(index: Index, asked: Path | None) -> None:
+    """WhiteningError when a whitening is named that is not the one an index was built with, which is always used."""
+    from imgret.whitening.transform import Whitening, words
+
+    if asked is None:
+        return
+    given = Whitening.load(asked)
+    if index.whitening is None or given.sha256 != index.whitening.sha256:
+        built = "no whitening" if index.whitening is None else words(index.whitening.card())
+        raise WhiteningError(
+            f"{index.path} was built with {built}, not with {escape(str(asked))}, and queries must pass through the "
+            f"same: leave out --whitening, or build the index with it: imgret index STORE -o INDEX --whitening {asked}"
+        )
 
 
 def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Queries:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from imgret.errors import InputError
 from imgret.extraction.job import Say, quiet
-from imgret.workflows.queries import Queries, QueryOptions, describe_queries, find_queries, stored_queries
+from imgret.workflows.queries import (
+    Queries,
+    QueryOptions,
+    check_whitening,
+    describe_queries,
+    find_queries,
+    stored_queries,
+)
 
 if TYPE_CHECKING:
     from imgret.indexes.files import Index
@@ -46,19 +53,22 @@ def search(
     exclude_self: bool = False,
     min_score: float | None = None,
     images: Path | None = None,
+    whitening: Path | None = None,
     options: QueryOptions | None = None,
     say: Say = quiet,
 ) -> list[Answer]:
     """Search an index with images (files, folders) or a STORE of query descriptors; best first.
 
     `images` says where the collection is now. `exclude_self` leaves out the query's own image: the same
-    id, or the same file.
+    id, or the same file. Queries pass through the index's own whitening; `whitening` only makes sure that it is
+    this one.
     """
     from imgret.indexes.files import Index
     from imgret.indexes.search import search as search_index
 
     index = Index.open(Path(index_path))
-    asked = _queries(index, queries, box, options or QueryOptions(), say)
+    check_whitening(index, whitening)
+    asked = _queries(index, queries, box, options or QueryOptions(), say).whitened(index.whitening)
     answers: dict[str, Answer] = {}
     depth = k + exclude_self
     pending = list(range(len(asked.ids)))
@@ -133,5 +143,6 @@ def _queries(
             raise InputError(f"--box goes with one query image, {len(images)} are given")
         images = [replace(image, box=box) for image in images]
     crop = "full" if box else "own"
-    found = describe_queries(images, crop, index.recipe, index.weights_origin, index.path, index.dim, options, say)
+    dim = index.dim if index.whitening is None else index.whitening.dim_in
+    found = describe_queries(images, crop, index.recipe, index.weights_origin, index.path, dim, options, say)
     return replace(found, errors={**errors, **found.errors}, order=[*(image.id for image in images), *errors])
