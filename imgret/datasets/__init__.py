@@ -113,6 +113,11 @@ def load_pairs(path: str | Path, split: str = "train", *, root: str | Path | Non
     return read_pairs(path, split, root=None if root is None else Path(root), check=check)
 
 
+def has_pairs(path: str | Path, format: str = AUTO) -> bool:
+    """Whether a set is published with matching pairs, for `load_pairs`; raises as `load_dataset` does."""
+    return _format(Path(path), format) == "sfm"
+
+
 def _format(path: Path, format: str) -> str:
     """The row of DATASETS for a path that is there."""
     from imgret.datasets.detect import detect

@@ -140,6 +140,14 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(path, Progress(**content["progress"]), content["states"], content["randoms"])
 
 
+def diverged(folder: Path, what: str) -> ImgretError:
+    """The error of a run whose model is of no use any more; `what` was seen, and where."""
+    return ImgretError(
+        f"{what}; the last good checkpoint is kept in {folder}: lower optimiser.lr, or set optimiser.clip, and train "
+        "into a new folder"
+    )
+
+
 def random_state() -> dict[str, Any]:
     """The state of this process's generators: torch's, and that of every GPU where there is one."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

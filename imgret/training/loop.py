@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -22,20 +23,30 @@ from imgret.nn.map_supervision import map_supervision
 from imgret.nn.recording import recorded
 from imgret.training import checkpoints, journal
 from imgret.training.batches.loading import load
-from imgret.training.batches.plans import BatchPlan, for_rank
+from imgret.training.batches.plans import for_rank
 from imgret.training.batches.samples import TrainBatch
+from imgret.training.batches.tuple_loading import TrainTuples
+from imgret.training.batches.tuples import TuplePlan
 from imgret.training.checkpoints import Progress
 from imgret.training.curves import write_curves
+from imgret.training.forward import EveryShape, as_images, autocast
+from imgret.training.mining import Miner
 from imgret.training.processes import ALONE, Processes
 from imgret.training.recipe import Recipe, deciding
 from imgret.training.recipe_file import to_toml
-from imgret.training.schedule import warmup_cosine
-from imgret.training.start import data_digest, start_loss, start_model, start_optimiser, start_plan
+from imgret.training.start import (
+    data_digest,
+    need_still_batch_norms,
+    start_loss,
+    start_model,
+    start_optimiser,
+    start_plan,
+    start_schedule,
+)
 
 Validate = Callable[[DescriptorModel], float]
 Say = Callable[[str], object]
 Show = Callable[[int, int, float, float], object]
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,10 @@ class TrainReport:
 
 @dataclass
 class Trainer:
-    """One run. `validate` gives the score (a fraction, higher is better) of a model in eval mode."""
+    """One run. `validate` gives the score (a fraction, higher is better) of a model in eval mode.
+
+    `pairs` [P, 2] are rows of matching images, for a loss on tuples; None: any two of a class match.
+    """
 
     recipe: Recipe
     folder: Path
@@ -72,6 +86,7 @@ class Trainer:
     processes: Processes = ALONE
     say: Say = print
     show: Show | None = None
+    pairs: np.ndarray | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> TrainReport:
@@ -88,14 +103,11 @@ class Trainer:
         self.loss = start_loss(recipe, self.model.dim, self.images).to(self.device)
         if recipe.loss.map_weight and not hasattr(self.model, "attentions"):
             raise ImgretError(f"loss.map_weight supervises attentions, and {recipe.model.name} has none; gala has")
-        self.plan: BatchPlan = start_plan(recipe, self.images, self.workers, talk)
+        self.plan = start_plan(recipe, self.images, self.workers, talk, self.pairs)
         accumulate = recipe.batches.accumulate
         self.steps_per_epoch = -(-len(self.plan) // accumulate)
         self.optimiser = start_optimiser(self.model, self.loss, recipe.optimiser)
-        schedule = recipe.schedule
-        steps = schedule.epochs * self.steps_per_epoch
-        warmup = min(steps - 1, round(schedule.warmup_epochs * self.steps_per_epoch))
-        self.schedule = warmup_cosine(self.optimiser, steps, warmup, schedule.final_lr)
+        self.schedule = start_schedule(self.optimiser, recipe.schedule, self.steps_per_epoch)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.parts: dict[str, Any] = {
             "model": self.model,
@@ -104,12 +116,23 @@ class Trainer:
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
+        self.miner: Miner | None = None
+        self.describer: nn.Module = self.model
+        if isinstance(self.plan, TuplePlan):
+            need_still_batch_norms(recipe, self.model)
+            where = self.device, self.precision, self.workers, processes
+            self.miner = self.parts["tuples"] = Miner(self.plan, self.images, *where, self.folder, talk)
+            self.describer = EveryShape(self.model)
         decay = recipe.optimiser.ema
         self.average = None
         if decay is not None:
             average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
             self.average = self.parts["ema"] = average
-        self.identity = {**deciding(recipe), "images": data_digest(self.images), "precision": self.precision}
+        self.identity = {
+            **deciding(recipe),
+            "images": data_digest(self.images, self.pairs),
+            "precision": self.precision,
+        }
         self.progress = Progress()
         last = self.folder / checkpoints.LAST
         if processes.share(last.exists()):
@@ -150,30 +173,20 @@ class Trainer:
     def _epoch(self, epoch: int) -> None:
         """The rest of an epoch, from the batch that progress names."""
         recipe, processes, batches = self.recipe, self.processes, self.recipe.batches
+        if self.miner is not None:
+            self._note(self.miner.mine(epoch, self.model))
         self._set_modes(frozen=epoch < recipe.optimiser.frozen_epochs)
-        describe = processes.wrapped(self.model, self.device)
+        describe = processes.wrapped(self.describer, self.device)
         score = self.loss if getattr(self.loss, "shards", None) else processes.wrapped(self.loss, self.device)
         done = self.progress.batch
         # An accumulated step is begun anew: its batches before the checkpoint left gradients that are not kept.
         done -= done % batches.accumulate
-        planned = [for_rank(batch, processes.rank, processes.world) for batch in self.plan.batches(epoch)[done:]]
-        heat_maps = recipe.data.maps if recipe.loss.map_weight else None
-        source: Any = load(
-            self.images.images,
-            self.images.labels,
-            planned,
-            batches.augment,
-            workers=self.workers,
-            seed=recipe.run.seed,
-            heat_maps=None if heat_maps is None else Path(heat_maps),
-            views=batches.views,
-            say=self.say,
-        )
+        source: Any = self._source(epoch, done)
         self.optimiser.zero_grad(set_to_none=True)
         begun, values = time.monotonic(), []
         with closing(source):  # its workers end with it
             for batch in source:
-                self.failed.update((escape(self.images.images[row].id), why) for row, why in batch.failed)
+                self._note(batch.failed)
                 place = done + batch.number + 1
                 value = self._gradients(describe, score, batch) / batches.accumulate
                 values.append(value)
@@ -184,31 +197,51 @@ class Trainer:
                 loss = processes.mean(torch.stack([one.detach() for one in values]).sum())
                 values.clear()
                 if not _finite(loss):
-                    raise ImgretError(
-                        f"the loss is {loss} in epoch {epoch + 1}, batch {place} of {len(self.plan)}; the last good "
-                        f"checkpoint is kept in {self.folder}: lower optimiser.lr, or set optimiser.clip, and train "
-                        f"into a new folder"
-                    )
+                    where = f"epoch {epoch + 1}, batch {place} of {len(self.plan)}"
+                    raise checkpoints.diverged(self.folder, f"the loss is {loss} in {where}")
                 self._step(epoch, place, loss)
                 self.seconds += time.monotonic() - begun
                 begun = time.monotonic()
                 if self.show is not None:
                     self.show(epoch * len(self.plan) + place, recipe.schedule.epochs * len(self.plan), loss, self._rate)
                 if time.monotonic() - self.saved > 60 * recipe.run.save_minutes and processes.world == 1:
+                    self._need_sound_weights(epoch)
                     self._save()
+        self._need_sound_weights(epoch)
 
-    def _gradients(self, describe: nn.Module, score: nn.Module, batch: TrainBatch) -> Tensor:
+    def _source(self, epoch: int, done: int) -> Iterator[TrainBatch] | Iterator[TrainTuples]:
+        """This process's share of an epoch's batches, from the batch `done` on."""
+        recipe, batches = self.recipe, self.recipe.batches
+        if self.miner is not None:
+            return self.miner.load(done, batches.augment, recipe.run.seed)
+        assert not isinstance(self.plan, TuplePlan)
+        rank, world = self.processes.rank, self.processes.world
+        heat_maps = recipe.data.maps if recipe.loss.map_weight else None
+        return load(
+            self.images.images,
+            self.images.labels,
+            [for_rank(batch, rank, world) for batch in self.plan.batches(epoch)[done:]],
+            batches.augment,
+            workers=self.workers,
+            seed=recipe.run.seed,
+            heat_maps=None if heat_maps is None else Path(heat_maps),
+            views=batches.views,
+            say=self.say,
+        )
+
+    def _note(self, failed: Iterable[tuple[int, str]]) -> None:
+        self.failed.update((escape(self.images.images[row].id), why) for row, why in failed)
+
+    def _gradients(self, describe: nn.Module, score: nn.Module, batch: TrainBatch | TrainTuples) -> Tensor:
         """The loss of one batch."""
-        pixels = batch.pixels.to(self.device, non_blocking=True)
-        images = pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
+        images = [as_images(pixels, self.device) for pixels in batch.parts]
         weight = self.recipe.loss.map_weight
         model: Any = self.model
         watched: Any = recorded(model.attentions) if weight else nullcontext([])
-        dtype = PRECISIONS[self.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32), watched as maps:
-            rows = describe(images)
-        value: Tensor = score(rows, batch.labels.to(self.device))
-        if weight and batch.maps is not None:
+        with autocast(self.device, self.precision), watched as maps:
+            rows = describe(*images)
+        value: Tensor = score(rows, batch.target.to(self.device))
+        if weight and isinstance(batch, TrainBatch) and batch.maps is not None:
             value = value + weight * map_supervision(maps, batch.maps.to(self.device), batch.has_map.to(self.device))
         return value
 
@@ -218,7 +251,8 @@ class Trainer:
             self.scaler.unscale_(self.optimiser)
             groups = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(groups, clip)
-        rate = max(group["lr"] for group in self.optimiser.param_groups if group["part"] == "head")
+        groups = self.optimiser.param_groups  # gem under a loss without weights has no head
+        rate = max((group["lr"] for group in groups if group["part"] == "head"), default=groups[0]["lr"])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.schedule.step()
@@ -228,6 +262,11 @@ class Trainer:
         step = self.progress.step + 1
         self.progress = replace(self.progress, step=step, batch=place)
         self.journal.write(step, epoch=epoch + place / len(self.plan), loss=loss, lr=rate)
+
+    def _need_sound_weights(self, epoch: int) -> None:
+        """ImgretError when the last step has broken the model, which must not become the last good checkpoint."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise checkpoints.diverged(self.folder, f"the weights are not finite in epoch {epoch + 1}")
 
     def _judge(self) -> bool:
         """Validate, write the score down; whether it is the best so far."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgret.training.losses import LOSSES
+
 
 def checked(default: Any, must: str, holds: Callable[[Any], bool]) -> Any:
     """A field whose value `must` be so, in words, and `holds` tells whether it is."""
@@ -109,6 +111,20 @@ class Batches:
 
 
 @dataclass(frozen=True)
+class Tuples:
+    """What a loss on tuples (query, positive, negatives) learns from, drawn and mined anew each epoch.
+
+    queries    of an epoch, drawn with a positive each; all there are where they are fewer
+    pool       images of an epoch among which negatives are looked for; all where they are fewer
+    negatives  of a query; a tuple has 2 + negatives images, and batches.batch_size is a multiple of that
+    """
+
+    queries: int = at_least(1, 2000)
+    pool: int = at_least(2, 22000)
+    negatives: int = at_least(1, 5)
+
+
+@dataclass(frozen=True)
 class Loss:
     """What is made small: `name` is a row of LOSSES, `arguments` are its constructor's.
 
@@ -134,9 +150,9 @@ class Rates:
 class Optimiser:
     """How a step is taken.
 
-    name               "sgd" or "adamw"
+    name               "sgd", "adamw", or "adam", whose weight decay is added to the gradient
     lr                 the highest learning rate, before the factors of `rates`
-    momentum           of SGD; for AdamW its first beta
+    momentum           of SGD; for the others their first beta
     weight_decay       of weights; biases, norms and scales have none
     clip               the longest gradient, as a norm over all parameters; no limit if left out
     freeze_batch_norm  the trunk's batch norms keep their statistics and weights
@@ -144,7 +160,7 @@ class Optimiser:
     ema                decay of the moving average of the weights that is validated and kept; none if left out
     """
 
-    name: str = one_of(("sgd", "adamw"))
+    name: str = one_of(("sgd", "adamw", "adam"))
     lr: float = above_zero(1e-3)
     momentum: float = checked(0.9, "0 or more and below 1", lambda momentum: 0 <= momentum < 1)
     weight_decay: float = not_negative(1e-5)
@@ -157,11 +173,15 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, and how the learning rate moves: a line up, then a cosine down to `final_lr` times the highest."""
+    """How long, and how the learning rate moves: a line up, then a cosine down to `final_lr` times the highest.
+
+    decay  no cosine: exp(-decay) times the rate from each epoch to the next
+    """
 
     epochs: int = at_least(1, 5)
     warmup_epochs: float = not_negative(0.0)
     final_lr: float = checked(0.0, "between 0 and 1", lambda ratio: 0 <= ratio <= 1)
+    decay: float | None = above_zero(None)
 
 
 @dataclass(frozen=True)
@@ -208,6 +228,7 @@ class Recipe:
     data: Data = Data()
     model: Model = Model()
     batches: Batches = Batches()
+    tuples: Tuples = Tuples()
     loss: Loss = Loss()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
@@ -231,7 +252,17 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 
 def deciding(recipe: Recipe) -> dict[str, Any]:
     """'section.key' -> value of all that decides the result: a run goes on only where these are equal."""
-    return {key: value for key, value in _flat(as_dict(recipe)).items() if key not in _FREE}
+    idle = () if on_tuples(recipe) else ("tuples",)
+    return {
+        key: value
+        for key, value in _flat(as_dict(recipe)).items()
+        if key not in _FREE and key.partition(".")[0] not in idle
+    }
+
+
+def on_tuples(recipe: Recipe) -> bool:
+    """Whether the loss learns from mined tuples."""
+    return LOSSES[recipe.loss.name].needs == "tuples"
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:

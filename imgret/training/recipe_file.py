@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from imgret.errors import ImgretError
 from imgret.tables import did_you_mean, resolve
-from imgret.training.recipe import Recipe, as_dict
+from imgret.training.recipe import Recipe, Tuples, as_dict, on_tuples
 
 SUFFIX = ".toml"
 _HOME = Path(__file__).parent / "recipes"
@@ -155,12 +155,17 @@ def _at_odds(recipe: Recipe) -> str | None:
             )
     elif batches.images_per_class is not None:
         return f'batches.images_per_class is for kind = "pk", not "{batches.kind}"'
+    problem = _tuples_at_odds(recipe)
+    if problem:
+        return problem
     if recipe.loss.map_weight > 0 and recipe.data.maps is None:
         return "loss.map_weight needs heat maps: give their folder as data.maps, or leave it out"
     if recipe.optimiser.frozen_epochs > schedule.epochs:
         return f"optimiser.frozen_epochs must be at most schedule.epochs, {schedule.epochs}"
     if schedule.warmup_epochs >= schedule.epochs:
         return f"schedule.warmup_epochs must be below schedule.epochs, {schedule.epochs}"
+    if schedule.decay is not None and schedule.final_lr:
+        return "schedule.decay and schedule.final_lr: the second is where the cosine ends; leave one out"
     judges = [key for key in ("hold_out", "split", "ground_truth") if getattr(validation, key)]
     if len(judges) > 1:
         return f"validation.{judges[0]} and validation.{judges[1]}: one of them judges; leave one out"
@@ -172,6 +177,30 @@ def _at_odds(recipe: Recipe) -> str | None:
         return "validation.split needs data.split too, or the judged images would be trained on"
     if validation.split is not None and validation.split == recipe.data.split:
         return f"validation.split and data.split are both {_shown(validation.split)}; judge what is not trained on"
+    return None
+
+
+def _tuples_at_odds(recipe: Recipe) -> str | None:
+    """The same, of a loss on tuples."""
+    batches, loss, tuples = recipe.batches, recipe.loss, recipe.tuples
+    if not on_tuples(recipe):
+        return (
+            None if tuples == Tuples() else f'[tuples] is for contrastive and triplet, not "{loss.name}"; leave it out'
+        )
+    if batches.kind == "pk":
+        return f'batches.kind = "pk" is for losses on classes; {loss.name} takes "size-groups" or "fixed"'
+    each = 2 + tuples.negatives
+    if batches.batch_size % each:
+        count = max(1, round(batches.batch_size / each))
+        return (
+            f"batches.batch_size counts images, and a tuple has {each} (2 + tuples.negatives): "
+            f"{count * each} is {count} tuples, got {batches.batch_size}"
+        )
+    if tuples.pool < tuples.negatives:
+        return f"tuples.pool must be at least tuples.negatives, {tuples.negatives}, got {tuples.pool}"
+    if batches.views > 1 or loss.map_weight:
+        key = "batches.views" if batches.views > 1 else "loss.map_weight"
+        return f"{key} is for losses on labels, and {loss.name} learns from tuples; leave it out"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The learning rate, step by step: a straight line up, then half a cosine down."""
+"""The learning rate, step by step: a straight line up, then half a cosine or an exponential down."""
 
 from __future__ import annotations
 
@@ -34,3 +34,19 @@ def warmup_cosine(optimiser: Optimizer, steps: int, warmup: int = 0, final: floa
     if not 0 <= final <= 1:
         raise ValueError(f"final must be between 0 and 1, got {final}")
     return LambdaLR(optimiser, lambda step: rate_factor(step, steps, warmup, final))
+
+
+def warmup_exponential(optimiser: Optimizer, per_epoch: int, warmup: int, decay: float) -> LambdaLR:
+    """The same with exp(-decay epoch) in place of the cosine, constant within an epoch of `per_epoch` steps.
+
+    The line up of `warmup` steps is a factor of its own. ValueError unless per_epoch and decay are positive.
+    """
+    if per_epoch < 1 or not decay > 0 or warmup < 0:
+        raise ValueError(
+            f"per_epoch and decay must be positive, warm-up not negative, got {per_epoch}, {decay}, {warmup}"
+        )
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / max(1, warmup)) * math.exp(-decay * (step // per_epoch))
+
+    return LambdaLR(optimiser, factor)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from imgret.datasets.checks import need_classes
 from imgret.datasets.labelled import LabelledImages
@@ -21,10 +22,12 @@ from imgret.training.batches.aspects import aspects
 from imgret.training.batches.pk import PKBatches
 from imgret.training.batches.plans import BatchPlan, FixedSize, SizeGroups
 from imgret.training.batches.sizes import Template, scaled, template_called
+from imgret.training.batches.tuples import TuplePlan
 from imgret.training.losses import LOSSES
 from imgret.training.losses.dynamic import dynamic_margins
 from imgret.training.rates import parameter_groups
-from imgret.training.recipe import Batches, Optimiser, Recipe
+from imgret.training.recipe import Batches, Optimiser, Recipe, Schedule, on_tuples
+from imgret.training.schedule import warmup_cosine, warmup_exponential
 
 _TEMPLATE = "S2"  # whose shapes are scaled when a recipe gives a side
 
@@ -53,11 +56,6 @@ def start_loss(recipe: Recipe, dim: int, images: LabelledImages) -> nn.Module:
     A margin of "dynamic" is one for each class, larger for smaller classes: see `dynamic_margins`.
     """
     card = look_up(LOSSES, "loss", recipe.loss.name)
-    if card.needs == "tuples":
-        known = ", ".join(name for name, other in LOSSES.items() if other.needs != "tuples")
-        raise ImgretError(
-            f"loss.name: {recipe.loss.name} learns from mined tuples, which train cannot make yet: {known}"
-        )
     if card.needs == "pk batches" and recipe.batches.kind != "pk":
         raise ImgretError(f'loss.name: {recipe.loss.name} needs batches of classes: set batches.kind = "pk"')
     need_classes(images, recipe.loss.name)
@@ -74,8 +72,17 @@ def start_loss(recipe: Recipe, dim: int, images: LabelledImages) -> nn.Module:
     return loss
 
 
-def start_plan(recipe: Recipe, images: LabelledImages, workers: int, say: Callable[[str], object]) -> BatchPlan:
-    """Which images go together; images whose header cannot be read are in no batch of a size group."""
+def start_plan(
+    recipe: Recipe,
+    images: LabelledImages,
+    workers: int,
+    say: Callable[[str], object],
+    pairs: np.ndarray | None = None,
+) -> BatchPlan | TuplePlan:
+    """Which images go together; images whose header cannot be read are in no batch of a size group.
+
+    `pairs` [P, 2] are those that a set is published with, for a loss on tuples.
+    """
     batches, seed = recipe.batches, recipe.run.seed
     size = _size(batches)
     shapes = None
@@ -86,6 +93,8 @@ def start_plan(recipe: Recipe, images: LabelledImages, workers: int, say: Callab
             say(
                 f"{len(failures)} images cannot be opened and are left out, the first is {images.images[row].id}: {why}"
             )
+    if on_tuples(recipe):
+        return TuplePlan(images.labels, batches.batch_size, size, recipe.tuples, shapes, pairs, seed, say)
     if batches.kind == "pk":
         per_class = batches.images_per_class or 2
         kinds = batches.batch_size // per_class
@@ -100,11 +109,40 @@ def start_plan(recipe: Recipe, images: LabelledImages, workers: int, say: Callab
 
 
 def start_optimiser(model: nn.Module, loss: nn.Module, optimiser: Optimiser) -> Optimizer:
-    """SGD with momentum (Nesterov's is not used), or AdamW, over the recipe's parameter groups."""
+    """SGD with momentum (Nesterov's is not used), AdamW or Adam, over the recipe's parameter groups."""
     groups = parameter_groups(model, optimiser, loss)
     if optimiser.name == "sgd":
         return SGD(groups, lr=optimiser.lr, momentum=optimiser.momentum)
-    return AdamW(groups, lr=optimiser.lr, betas=(optimiser.momentum, 0.999))
+    kind = Adam if optimiser.name == "adam" else AdamW
+    return kind(groups, lr=optimiser.lr, betas=(optimiser.momentum, 0.999))
+
+
+def start_schedule(optimiser: Optimizer, schedule: Schedule, per_epoch: int) -> LambdaLR:
+    """The learning rate over the run, of `per_epoch` steps an epoch."""
+    steps = schedule.epochs * per_epoch
+    warmup = min(steps - 1, round(schedule.warmup_epochs * per_epoch))
+    if schedule.decay is not None:
+        return warmup_exponential(optimiser, per_epoch, warmup, schedule.decay)
+    return warmup_cosine(optimiser, steps, warmup, schedule.final_lr)
+
+
+def need_still_batch_norms(recipe: Recipe, model: DescriptorModel) -> None:
+    """ImgretError when a batch norm would learn from the images of a tuple that happen to have one shape."""
+    if not on_tuples(recipe) or recipe.batches.kind == "fixed":
+        return
+    trunk = getattr(model, "trunk", None)
+    inside = set() if trunk is None else set(trunk.modules())
+    norms = {part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)}
+    if norms - inside:
+        raise ImgretError(
+            f'batches.kind: {recipe.model.name} has a batch norm behind its trunk, and "size-groups" cuts tuples into '
+            'groups of an image or two; set batches.kind = "fixed" and batches.size to a side in pixels'
+        )
+    if norms and not recipe.optimiser.freeze_batch_norm:
+        raise ImgretError(
+            'batches.kind: "size-groups" cuts tuples into groups of an image or two, too few for a batch norm; '
+            'set optimiser.freeze_batch_norm = true, or batches.kind = "fixed" and batches.size to a side in pixels'
+        )
 
 
 def _size(batches: Batches) -> Template | tuple[int, int]:
@@ -115,11 +153,13 @@ def _size(batches: Batches) -> Template | tuple[int, int]:
     return batches.size, batches.size
 
 
-def data_digest(images: LabelledImages) -> str:
-    """SHA-256 over ids and labels, in order: what a checkpoint was trained on."""
+def data_digest(images: LabelledImages, pairs: np.ndarray | None = None) -> str:
+    """SHA-256 over ids, labels and pairs, in order: what a checkpoint was trained on."""
     import hashlib
 
     sha = hashlib.sha256(np.ascontiguousarray(images.labels).data)
     for image in images.images:
         sha.update(image.id.encode("utf-8", "surrogateescape") + b"\0")
+    if pairs is not None:
+        sha.update(np.ascontiguousarray(pairs).data)
     return sha.hexdigest()

@@ -15,6 +15,8 @@ from imgret.errors import InputError
 from imgret.extraction.job import Say, quiet
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from imgret.datasets.labelled import LabelledImages
     from imgret.models.base import DescriptorModel
     from imgret.training.loop import TrainReport
@@ -51,6 +53,7 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
             processes,
             say,
             show if processes.first else None,
+            training_pairs(recipe, rest),
         ).run()
 
 
@@ -80,6 +83,28 @@ def training_sets(recipe: Recipe, say: Say = quiet) -> tuple[LabelledImages, Lab
     for note in notes(images):
         say(f"note: {note}")
     return images, judged
+
+
+def training_pairs(recipe: Recipe, images: LabelledImages) -> np.ndarray | None:
+    """Rows [P, 2] of the pairs that the set is published with, for a loss on tuples; None: any two of a class match.
+
+    Pairs of images that are held out are not among them.
+    """
+    import numpy as np
+
+    from imgret.datasets import has_pairs, load_pairs
+    from imgret.training.recipe import on_tuples
+
+    data = recipe.data
+    if not on_tuples(recipe) or data.dataset is None or not has_pairs(data.dataset, data.format):
+        return None
+    if data.split is None:
+        raise InputError(f"data.split says whose pairs {recipe.loss.name} learns from: --set data.split=train")
+    listed = load_pairs(data.dataset, data.split, root=data.root)
+    row_of = {image.id: row for row, image in enumerate(images.images)}
+    rows = np.array([row_of.get(image.id, -1) for image in listed.images], np.int64)
+    pairs = np.stack([rows[listed.queries], rows[listed.positives]], 1)
+    return pairs[(pairs >= 0).all(1)]
 
 
 def validator(

@@ -1,15 +1,16 @@
-"""The training loop against bare arithmetic: images a second of `imgret train` as a share of forward and backward alone.
+"""The training loop against bare arithmetic: images a second as a share of forward and backward alone. Run by hand:
 
     IMGRET_DATA=path/to/data python tests/benchmarks/bench_loop.py --backbone resnet18 --size 112
 
-Both take the same model, loss, precision and shapes of batches, in turns of one process: `rounds` times, some batches of
-the loop (decoding, augmentation, forward, backward, clipping, optimiser, moving average, journal) and then as many forward
-and backward passes on tensors that are ready. Prints a Markdown row; the ratio is of the medians.
+Both take the same model, loss, precision and shapes of batches, in turns: as many forward and backward passes on tensors
+that are ready, then some batches of the loop (decoding, augmentation, forward, backward, clipping, optimiser, moving
+average, journal). Prints a Markdown table; the ratio is of the medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
@@ -103,16 +104,14 @@ def _some(trainer: Trainer, batches: int) -> float:
     """Images a second of the loop over its first batches, the very first left out."""
     times: list[float] = []
 
-    def show(batch: int, of: int, loss: float, rate: float) -> None:  # noqa: ARG001
+    def show(batch: int, of: int, loss: float, rate: float) -> None:
         times.append(time.perf_counter())
         if batch > batches:
             raise _EnoughError
 
     trainer.show = show
-    try:
+    with contextlib.suppress(_EnoughError):
         trainer.run()
-    except _EnoughError:
-        pass
     return trainer.recipe.batches.batch_size * (len(times) - 1) / (times[-1] - times[0])
 
 

@@ -4,8 +4,9 @@
     IMGRET_DATA=path/to/data python tests/benchmarks/bench_train.py --table parts
 
 Trains on `$IMGRET_DATA/train` by the recipe `small` with the values given; the held-out classes are judged by
-`imgret eval` itself, before the first step and after the last. Prints a Markdown table, a line as each run ends. `models` is
-all models, each on a trunk of its kind; `parts` is GLAM without and with its attentions, in squares and in size groups.
+`imgret eval` itself, before the first step and after the last. Prints a Markdown table, a line as each run ends.
+`models` is all models, each on a trunk of its kind; `parts` is GLAM without and with its attentions, in squares and in
+size groups.
 """
 
 from __future__ import annotations

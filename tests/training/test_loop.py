@@ -198,8 +198,6 @@ def test_what_the_loss_is_told_wrongly_is_said(photos):
     ):
         with pytest.raises(ImgretError, match=words):
             start_loss(recipe_of(photos, loss__arguments=arguments), 16, images)
-    with pytest.raises(ImgretError, match="mined tuples"):
-        start_loss(recipe_of(photos, loss__name="contrastive", loss__arguments={}), 16, images)
     with pytest.raises(ImgretError, match='batches.kind = "pk"'):
         start_loss(recipe_of(photos, loss__name="batch-triplet", loss__arguments={}), 16, images)
 

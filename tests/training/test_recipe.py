@@ -27,7 +27,7 @@ def refusal(tmp_path, text):
 
 
 def test_every_model_has_a_recipe_that_ships_and_trains_that_model():
-    assert packaged() == sorted([*MODELS, "small"])
+    assert packaged() == sorted([*MODELS, "gem_sfm", "small"])
     assert {name: read(name).model.name for name in MODELS} == {name: name for name in MODELS}
 
 
@@ -50,6 +50,17 @@ def test_glam_has_the_values_of_its_paper():
     assert (recipe.optimiser.lr, recipe.optimiser.momentum, recipe.optimiser.weight_decay) == (1e-3, 0.9, 1e-5)
     assert (recipe.batches.batch_size, recipe.batches.kind) == (64, "size-groups")
     assert recipe.loss.arguments == {"margin": 0.3, "scale": 30.0}
+
+
+def test_gem_sfm_has_the_values_of_its_authors():
+    recipe = read("gem_sfm")
+    tuples, optimiser = recipe.tuples, recipe.optimiser
+    assert (tuples.queries, tuples.pool, tuples.negatives) == (2000, 22000, 5)
+    assert recipe.batches.batch_size == 5 * (2 + 5)
+    assert (recipe.loss.name, recipe.loss.arguments) == ("contrastive", {"tau": 0.85})
+    assert (optimiser.name, optimiser.lr, recipe.schedule.decay, recipe.schedule.epochs) == ("adam", 5e-7, 0.01, 100)
+    assert optimiser.weight_decay == 1e-6 / 5  # their loss is the sum over 5 tuples, ours the mean
+    assert (optimiser.rates.gem_p, optimiser.freeze_batch_norm) == (10.0, True)
 
 
 def test_what_a_file_leaves_out_has_the_defaults(tmp_path):
@@ -99,6 +110,7 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_ship(name):
         ("[model]\nname = 'glm'", ": model.name must be one of gem, glam"),
         ("[loss]\nname = 'arcfase'", ": loss.name must be one of arcface"),
         ("[batches]\naugment = 'sofft'", ": batches.augment must be one of none, soft"),
+        ("[tuples]\nnegative = 3", ": unknown key tuples.negative (did you mean negatives?); known: queries, pool"),
         ("[batches]\nkind = 'sizes'", ": batches.kind must be one of size-groups, fixed, pk"),
     ],
 )
@@ -118,6 +130,10 @@ def test_a_model_that_is_misspelt_is_guessed(tmp_path, word, near):
         ("[schedule]\nepochs = true", "schedule.epochs must be a whole number, got true"),
         ("[schedule]\nepochs = '3'", 'schedule.epochs must be a whole number, got "3"'),
         ("[schedule]\nepochs = 0", "schedule.epochs must be at least 1, got 0"),
+        ("[schedule]\ndecay = 0", "schedule.decay must be above 0, got 0.0"),
+        ("[tuples]\nqueries = 0", "tuples.queries must be at least 1, got 0"),
+        ("[tuples]\npool = 1", "tuples.pool must be at least 2, got 1"),
+        ("[tuples]\nnegatives = 0", "tuples.negatives must be at least 1, got 0"),
         ("[schedule]\nfinal_lr = 1.1", "schedule.final_lr must be between 0 and 1, got 1.1"),
         ("[schedule]\nwarmup_epochs = -1", "schedule.warmup_epochs must be 0 or more, got -1.0"),
         ("[optimiser]\nlr = 'high'", 'optimiser.lr must be a number, got "high"'),
@@ -145,6 +161,9 @@ def test_a_value_of_the_wrong_kind_or_size_is_refused_with_its_key(tmp_path, tex
     assert refusal(tmp_path, text) == f": {line}"
 
 
+TUPLES = "[loss]\nname = 'contrastive'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -162,6 +181,19 @@ def test_a_value_of_the_wrong_kind_or_size_is_refused_with_its_key(tmp_path, tex
         ("[validation]\nhold_out = 0.1\nsplit = 'val'\n[data]\nsplit = 'train'", "hold_out and validation.split"),
         ("[validation]\nground_truth = 'gt.json'", "validation.ground_truth and validation.images go together"),
         ("[validation]\nimages = 'photos'", "validation.ground_truth and validation.images go together"),
+        ("[schedule]\ndecay = 0.01\nfinal_lr = 0.1", "schedule.decay and schedule.final_lr"),
+        ("[tuples]\npool = 9", '[tuples] is for contrastive and triplet, not "arcface"'),
+        (
+            "[loss]\nname = 'contrastive'",
+            "counts images, and a tuple has 7 (2 + tuples.negatives): 63 is 9 tuples, got 64",
+        ),
+        (
+            "[loss]\nname = 'triplet'\n[batches]\nkind = 'pk'\nimages_per_class = 7\nbatch_size = 35",
+            'batches.kind = "pk" is for losses on classes; triplet takes "size-groups" or "fixed"',
+        ),
+        (TUPLES + "[batches]\nbatch_size = 7\nviews = 2", "batches.views is for losses on labels"),
+        (TUPLES + "map_weight = 1.0\n[data]\nmaps = 'm'\n[batches]\nbatch_size = 7", "loss.map_weight is for losses"),
+        (TUPLES + "[batches]\nbatch_size = 7\n[tuples]\npool = 4", "tuples.pool must be at least tuples.negatives, 5"),
         ("[validation]\npatience = 3", "validation.patience needs something to judge by"),
         ("[validation]\nsplit = 'val'", "validation.split needs data.split"),
         ("[validation]\nsplit = 'val'\n[data]\nsplit = 'val'", 'are both "val"'),
@@ -227,6 +259,11 @@ def test_what_decides_the_result_is_compared_and_what_does_not_is_left_out():
         decided = deciding(override(recipe, **{key: value}))
         assert decided[key] == value
         assert {k for k in decided if decided[k] != deciding(recipe).get(k)} == {key}
+
+
+def test_the_section_of_tuples_decides_only_where_the_loss_is_on_tuples():
+    assert not [key for key in deciding(read("small")) if key.startswith("tuples")]
+    assert deciding(read("gem_sfm"))["tuples.pool"] == 22000
 
 
 def test_reading_a_recipe_loads_neither_torch_nor_numpy():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from imgret.training.schedule import rate_factor, warmup_cosine
+from imgret.training.schedule import rate_factor, warmup_cosine, warmup_exponential
 
 
 def optimiser(rates=(0.4,)):
@@ -62,3 +62,16 @@ def test_a_schedule_goes_on_where_its_state_was_made():
 def test_impossible_schedules_are_a_callers_mistake(warmup, final):
     with pytest.raises(ValueError, match="must be"):
         warmup_cosine(optimiser(), 12, warmup, final)
+
+
+def test_the_exponential_falls_from_epoch_to_epoch_after_a_line_up():
+    sgd = optimiser()
+    rates = taken(warmup_exponential(sgd, per_epoch=3, warmup=2, decay=0.5), sgd, 7)
+    # 0.4 in the first epoch, half of it in the first of two steps; exp(-0.5) and exp(-1) of it in the next ones
+    assert rates == pytest.approx([0.2, 0.4, 0.4, 0.2426123, 0.2426123, 0.2426123, 0.1471518])
+
+
+@pytest.mark.parametrize(("per_epoch", "warmup", "decay"), [(0, 0, 0.1), (3, -1, 0.1), (3, 0, 0.0)])
+def test_an_impossible_exponential_is_a_callers_mistake(per_epoch, warmup, decay):
+    with pytest.raises(ValueError, match="must be positive"):
+        warmup_exponential(optimiser(), per_epoch, warmup, decay)

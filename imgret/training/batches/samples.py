@@ -51,6 +51,16 @@ class TrainBatch:
     has_map: Tensor
     failed: list[tuple[int, str]]
 
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The pixels by shape: there is one."""
+        return (self.pixels,)
+
+    @property
+    def target(self) -> Tensor:
+        """What a loss is called with beside the descriptors: the labels."""
+        return self.labels
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
