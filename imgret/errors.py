@@ -8,6 +8,7 @@
     │   └── RecipeError     a store made by another recipe
     ├── SpaceError          the disk is full, or would be
     ├── WeightsError        weights that are missing, of another model, or not to be had
+    ├── ExportError         a model that cannot be written as asked, or would not be the same
     ├── IndexFileError      an index that is damaged, foreign or impossible to build as asked
     ├── GroundTruthError    a ground truth that is malformed, malicious or of another collection
     ├── RankingError        a ranking with duplicates, NaN or unknown ids
@@ -51,6 +52,10 @@ class SpaceError(ImgretError):
 
 class WeightsError(ImgretError):
     """Weights that are missing, of another model, or not to be had."""
+
+
+class ExportError(ImgretError):
+    """A model that cannot be written as asked, or would not be the same."""
 
 
 class IndexFileError(ImgretError):
