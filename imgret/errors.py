@@ -9,6 +9,7 @@
     ├── SpaceError          the disk is full, or would be
     ├── WeightsError        weights that are missing, of another model, or not to be had
     ├── WhiteningError      a whitening that is damaged, of another recipe, or not to be had from what was given
+    ├── ExportError         a model that cannot be written as asked, or would not be the same
     ├── IndexFileError      an index that is damaged, foreign or impossible to build as asked
     ├── GroundTruthError    a ground truth that is malformed, malicious or of another collection
     ├── RankingError        a ranking with duplicates, NaN or unknown ids
@@ -56,6 +57,10 @@ class WeightsError(ImgretError):
 
 class WhiteningError(ImgretError):
     """A whitening that is damaged, of another recipe, or not to be had from what was given."""
+
+
+class ExportError(ImgretError):
+    """A model that cannot be written as asked, or would not be the same."""
 
 
 class IndexFileError(ImgretError):

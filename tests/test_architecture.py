@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "ranking": (set(), {"numpy"}),
     "images": (set(), {"numpy", "torch", "torchvision", "PIL", "pillow_heif"}),
     "nn": (set(), {"torch", "timm", "huggingface_hub", "safetensors"}),
-    "models": ({"nn"}, {"torch", "safetensors"}),
+    "models": ({"nn"}, {"torch", "safetensors", "onnxruntime"}),
     "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch"}),
     "whitening": (NOUNS, {"numpy", "safetensors"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
@@ -98,8 +98,8 @@ def test_every_file_imports_only_what_its_part_may(part, path):
             assert top in theirs, f"{part} imports {top}"
 
 
-def test_h5py_and_faiss_and_timm_are_met_in_one_place_each():
-    where = {"h5py": "store/shard.py", "timm": "nn/backbones.py"}
+def test_h5py_and_faiss_and_timm_and_onnxruntime_are_met_in_one_place_each():
+    where = {"h5py": "store/shard.py", "timm": "nn/backbones.py", "onnxruntime": "models/onnx_export.py"}
     for name, home in where.items():
         users = {
             str(path.relative_to(PACKAGE)) for _, path in parts() if name in {n.split(".")[0] for n in imports(path)}

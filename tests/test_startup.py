@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "torch", "torchvision", "timm", "faiss", "h5py", "PIL", "jinja2", "safetensors")
+HEAVY = ("numpy", "torch", "torchvision", "timm", "faiss", "h5py", "PIL", "jinja2", "safetensors", "onnxruntime")
 
 _RUN = """
 import sys
@@ -27,12 +27,25 @@ def loaded(*arguments: str) -> tuple[list[str], str]:
     return done.stdout.rsplit("LOADED", 1)[1].split(), done.stdout + done.stderr
 
 
-COMMANDS = ("", "extract", "index", "search", "eval", "attend", "train", "whiten", "models", "info", "demo")
+COMMANDS = (
+    "",
+    "extract",
+    "index",
+    "search",
+    "eval",
+    "attend",
+    "train",
+    "whiten",
+    "models",
+    "models export",
+    "info",
+    "demo",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_loads_nothing_heavy_and_gives_an_example(command):
-    modules, text = loaded(*([command] if command else []), "--help")
+    modules, text = loaded(*command.split(), "--help")
     assert modules == []
     assert "Example:" in text
 

@@ -49,11 +49,11 @@ for command in (
     attend.attend,
     train.train,
     whiten.whiten,
-    models.models,
     info.info,
     demo.demo,
 ):
-    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ not in ("models", "demo"))(command)
+    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ != "demo")(command)
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

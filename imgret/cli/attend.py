@@ -20,6 +20,7 @@ from imgret.cli.options import (
     Quiet,
     Verbose,
     WeightsOf,
+    check_seed,
     parse_box,
     spare,
     writable,
@@ -69,7 +70,7 @@ def attend(
     _check_usage(images, model, weights, seed, output, html)
     region = parse_box(box)
     if output is not None:
-        writable(output, "-o")
+        writable(output, "-o", "attention.png")
     if html is not None:
         writable_page(html, "--html")
 
@@ -141,7 +142,6 @@ def _check_usage(
 ) -> None:
     """BadParameter for options that do not go together."""
     from imgret.ids import escape
-    from imgret.models import is_weights_file
 
     if output is None and html is None:
         raise typer.BadParameter("say where to write: -o out.png for one image, --html page.html for many")
@@ -153,9 +153,7 @@ def _check_usage(
         raise typer.BadParameter("-o draws one image file; for several images or a folder use --html page.html")
     if output is not None and output.suffix.lower() != ".png" and not output.is_dir():
         raise typer.BadParameter(escape(f"-o writes PNG: name a file such as {output.with_suffix('.png')}"))
-    file = model if is_weights_file(model) else weights
-    if seed is not None and file not in (None, "auto", "none"):
-        raise typer.BadParameter(f"{escape(str(file))} brings its own weights; leave out --seed {seed}")
+    check_seed(model, weights, seed)
 
 
 def _is_one_image(images: list[str]) -> bool:

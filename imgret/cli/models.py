@@ -1,13 +1,18 @@
-"""`imgret models`."""
+"""`imgret models`, `imgret models NAME` and `imgret models export`."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument
+import typer
+from typer import Argument, Option
+from typer.core import TyperGroup
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Quiet, Verbose
+from imgret.cli.options import Offline, Quiet, Verbose, WeightsOf, check_seed, parse_choice, writable
+from imgret.tables import did_you_mean
 
 _WEIGHTS = {
     "trunk": "the trunk's public ImageNet weights, downloaded once (--weights auto)",
@@ -16,13 +21,45 @@ _WEIGHTS = {
 }
 
 
+class NameOrCommand(TyperGroup):
+    """A word that is no command is the NAME of a model: `imgret models glam` is `explain glam`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """(name, command, its arguments). A word nearly like a command is left to typer, which names the nearest."""
+        is_command = args[0] in self.commands or did_you_mean(args[0], self.commands)
+        return super().resolve_command(ctx, args if is_command else ["explain", *args])
+
+
+app = typer.Typer(cls=NameOrCommand, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND ...]")
+
+
+@app.callback()
 @reports_errors
-def models(
-    name: Annotated[str | None, Argument(help="Explain one model.", show_default="list all")] = None,
+def models(ctx: typer.Context, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """List what can extract: dimension, trunk, size, where its weights come from. With a NAME explain one.
+
+    Example: imgret models glam
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from imgret.cli import console
+
+    console.data().print(_table(console))
+    if not quiet:
+        console.talk().print(
+            "GMACs: 10^9 multiply-adds for one image of 512 x 512 pixels. imgret models NAME explains one.",
+            markup=False,
+        )
+
+
+@app.command(hidden=True)
+@reports_errors
+def explain(
+    name: Annotated[str, Argument(metavar="NAME", help="A name from `imgret models`.", show_default=False)],
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List what can extract: dimension, trunk, size, where its weights come from.
+    """Explain a model, equation by equation.
 
     Example: imgret models glam
     """
@@ -31,14 +68,6 @@ def models(
     from imgret.models import MODELS, is_weights_file
     from imgret.tables import look_up
 
-    if name is None:
-        console.data().print(_table(console))
-        if not quiet:
-            console.talk().print(
-                "GMACs: 10^9 multiply-adds for one image of 512 x 512 pixels. imgret models NAME explains one.",
-                markup=False,
-            )
-        return
     if is_weights_file(name):
         raise InputError(f"{name} is a weights file: imgret info {name} says what it holds")
     card = look_up(MODELS, "model", name)
@@ -66,6 +95,68 @@ def models(
         f"imgret attend photo.jpg --model {name}{untrained} -o looks.png",
     ):
         out.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+@app.command(no_args_is_help=True)
+@partial(reports_errors, interrupted="nothing was written")
+def export(
+    file: Annotated[
+        str,
+        Argument(
+            metavar="FILE|NAME", help="A weights file (*.safetensors), or a name with --weights.", show_default=False
+        ),
+    ],
+    to: Annotated[str, Option(help="onnx.", show_default=False)],
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="File to write.", show_default="FILE or NAME, ending in .onnx")
+    ] = None,
+    backbone: Annotated[str | None, Option(help="Trunk by its timm name.", show_default="the model's own")] = None,
+    weights: WeightsOf = None,
+    seed: Annotated[int | None, Option(help="Seed of random weights.", show_default="0")] = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a model as one ONNX file: any batch and image size, pixels normalised inside, unit descriptors out.
+
+    The file is compared with the model in onnxruntime, at several sizes, before it gets its name. Needs `pip install
+    'imgret[onnx]'`.
+
+    Example: imgret models export runs/small/best.safetensors --to onnx
+    """
+    from imgret.errors import InputError
+    from imgret.ids import escape
+    from imgret.models import check_name, is_weights_file
+
+    parse_choice(("onnx",), to)
+    check_seed(file, weights, seed)
+    if not is_weights_file(file) and Path(file).exists():
+        raise InputError(escape(f"{file} is not a weights file; give a *.safetensors file that imgret wrote"))
+    check_name(file)  # before torch loads
+    path = output or Path(file).with_suffix(".onnx")
+    if path.suffix.lower() != ".onnx" and not path.is_dir():
+        raise typer.BadParameter(escape(f"-o writes ONNX: name a file such as {path.with_suffix('.onnx')}"))
+    writable(path, "-o", "model.onnx")
+
+    from imgret import workflows
+    from imgret.cli import console
+
+    say = console.speaker(quiet)
+    done = workflows.export_onnx(
+        file, path, backbone=backbone, weights=weights or "auto", seed=seed or 0, offline=offline, say=say
+    )
+    if quiet:
+        return
+    shown = console.table(
+        "images", "height", "width", "cosine", "largest difference", right=("images", "height", "width")
+    )
+    for one in done.agreements:
+        sizes = (one.batch, one.height, one.width)
+        shown.add_row(*(str(size) for size in sizes), f"{one.cosine:.6f}", f"{one.difference:.1e}")
+    console.data().print(shown)
+    say(f"The model is {escape(str(path))}, {done.bytes / 1e6:.1f} MB.")
+    if not done.trained:
+        say("Its weights are UNTRAINED (random).")
 
 
 def _table(console: Any) -> Any:

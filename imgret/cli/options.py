@@ -86,15 +86,24 @@ def parse_choice(choices: tuple[str, ...], text: str | None) -> str | None:
     raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}{did_you_mean(text, choices)}")
 
 
-def writable(path: Path, option: str) -> Path:
-    """The path of a file to write, or an InputError before any work is done for nothing."""
+def check_seed(model: str, weights: str | None, seed: int | None) -> None:
+    """BadParameter for a seed beside weights from a file."""
+    from imgret.ids import escape
+    from imgret.models import is_weights_file
+
+    file = model if is_weights_file(model) else weights
+    if seed is not None and file not in (None, "auto", "none"):
+        raise typer.BadParameter(f"{escape(str(file))} brings its own weights; leave out --seed {seed}")
+
+
+def writable(path: Path, option: str, example: str) -> Path:
+    """The path of a file to write, or an InputError before any work is done for nothing; `example` is a name for it."""
     import os
 
     from imgret.errors import InputError
     from imgret.ids import escape
 
     problem = None
-    example = "attention.png" if option == "-o" else "page.html"
     if path.is_dir():
         problem = f"it is a folder; name a file in it, such as {path / example}"
     elif path.exists() and not path.is_file():
@@ -114,7 +123,7 @@ def writable_page(path: Path, option: str) -> Path:
 
     if path.suffix.lower() not in (".html", ".htm") and not path.is_dir():
         raise typer.BadParameter(escape(f"{option} writes a page: name a file such as {path.with_suffix('.html')}"))
-    return writable(path, option)
+    return writable(path, option, "page.html")
 
 
 def spare(files: Iterable[str], path: Path, option: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -22,15 +23,24 @@ everything else to stderr.
 def reference() -> str:
     """The whole page, in Markdown."""
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return _HEAD + "".join(_section(name, command) for name, command in commands.items())
+    return _HEAD + "".join(_sections("imgret", commands))
+
+
+def _sections(parent: str, commands: dict[str, Any]) -> Iterator[str]:
+    """Every command, and after a group of commands those in it."""
+    for name, command in commands.items():
+        if not command.hidden:
+            yield _section(f"{parent} {name}", command)
+            yield from _sections(f"{parent} {name}", getattr(command, "commands", {}))
 
 
 def _section(name: str, command: Any) -> str:
     text, _, example = inspect.cleandoc(command.help).partition("Example:")
     arguments = [one for one in command.params if one.param_type_name == "argument"]
-    usage = " ".join([f"imgret {name}", "[OPTIONS]", *(_usage(one) for one in arguments)])
+    usage = " ".join([name, "[OPTIONS]", *(_usage(one) for one in arguments)])
+    usage += f" {command.subcommand_metavar}" if hasattr(command, "commands") else ""
     lines = [
-        f"\n## imgret {name}\n",
+        f"\n## {name}\n",
         text.strip(),
         f"\n```\n{usage}\n```\n",
         f"Example: `{example.strip()}`\n",

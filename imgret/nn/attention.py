@@ -116,7 +116,8 @@ class GlobalChannelAttention(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             values = features.flatten(2).to(key.dtype)  # V^T [B, c, hw]
             order = torch.arange(_TERMS, dtype=key.dtype, device=key.device).view(-1, 1)
-            root = (torch.lgamma(order + 1) / -2).exp()  # 1 / sqrt(n!), half of 1 / n! for each side
+            # 1 / sqrt(n!), half of 1 / n! for each side; log n! is a sum, for ONNX has no lgamma
+            root = (order.clamp(min=1).log().cumsum(0) / -2).exp()
             key, query = root * key.pow(order), root * query.pow(order)  # [B, terms, c]
             above = query.transpose(1, 2) @ (key @ values)  # [B, c, hw]
             below = query.transpose(1, 2) @ key.sum(2, keepdim=True)  # [B, c, 1]

@@ -29,18 +29,18 @@ class RelativeOffsets(nn.Module):
 
     def forward(self, side: int) -> Tensor:
         """An axis of `side` cells -> [side targets, side sources, width]."""
-        # Target i reads the rows of offsets -i to side - 1 - i: a window that slides down as i grows.
-        return self.rows(side).unfold(0, side, 1).flip(0).transpose(1, 2)
+        at = torch.arange(side, device=self.table.device)
+        return F.embedding(at - at[:, None] + side - 1, self.rows(side))
 
     def rows(self, side: int) -> Tensor:
         """The offsets that occur on the axis, -(side - 1) to side - 1: [2 side - 1, width]."""
+        offsets = torch.arange(1 - side, side, device=self.table.device)
         if not self.interpolated:
-            spare = side - self.reach
-            return F.pad(self.table, (0, 0, spare, spare))  # a negative pad cuts rows off
+            # A row of zeros at either end, which every farther offset reads.
+            return F.pad(self.table, (0, 0, 1, 1))[offsets.clamp(-self.reach, self.reach) + self.reach]
         last = self.reach - 1
         # In units of 1 / side of a row, so that whole rows are hit exactly.
-        place = torch.arange(1 - side, side, device=self.table.device) * self.reach
-        place = place.clamp(-last * side, last * side)
+        place = (offsets * self.reach).clamp(-last * side, last * side)
         below = place.div(side, rounding_mode="floor")
         share = ((place - below * side).to(self.table.dtype) / side).unsqueeze(1)
         return torch.lerp(self.table[below + last], self.table[(below + 1).clamp(max=last) + last], share)

@@ -2,7 +2,7 @@
 
     IMGRET_DATA=path/to/data python tests/benchmarks/bench_loop.py --backbone resnet18 --size 112
 
-Both take the same model, loss, precision and shapes of batches, in turns: as many forward and backward passes on tensors
+Both take the same model, loss, precision and shapes of batches, in turns: forward and backward passes on tensors
 that are ready, then some batches of the loop (decoding, augmentation, forward, backward, clipping, optimiser, moving
 average, journal). Prints a Markdown table; the ratio is of the medians of the rounds.
 """
