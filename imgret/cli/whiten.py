@@ -53,7 +53,7 @@ def whiten(
     with console.extraction_progress(quiet, "reading descriptors") as progress:
         report = workflows.whiten(
             store,
-            writable(output, "-o"),
+            writable(output, "-o", "whitening.safetensors"),
             kind=kind,
             power=1.0 if power is None else power,
             dim=dim,
