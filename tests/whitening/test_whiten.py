@@ -57,8 +57,12 @@ def test_whitened_rows_of_a_store_have_covariance_one_before_they_are_unit_rows(
 def test_many_shards_and_blocks_are_one_block_and_dropped_rows_do_not_count(tmp_path, rows, monkeypatch):
     whole = write_store(tmp_path / "whole", parts(rows, [300]))
     (tmp_path / "pairs.csv").write_text("query,positive\n" + "".join(f"{a},{b}\n" for a, b in pairs_of(300)))
-    split = write_store(tmp_path / "split", [([f"gone-{n}" for n in range(5)], rows[:5]), *parts(rows, [7, 193, 100])])
+    first, second, third = parts(rows, [7, 193, 100])
+    gone = ([f"gone-{n}" for n in range(5)], rows[:5])
+    mixed = ([*second[0][:50], *gone[0], *second[0][50:]], np.insert(second[1], 50, gone[1], axis=0))
+    split = write_store(tmp_path / "split", [([f"old-{n}" for n in range(5)], rows[:5]), first, mixed, third])
     split.shards[0].dropped = [0, 1, 2, 3, 4]
+    split.shards[2].dropped = [50, 51, 52, 53, 54]
     save(split)
     for how in ({}, {"kind": "learned", "pairs": tmp_path / "pairs.csv"}):
         monkeypatch.setattr(workflow, "_ROWS", 8192)
