@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from imgret.models import ModelCard
@@ -22,9 +20,6 @@ class MeanColour(DescriptorModel):
     """
 
     dim = 3
-
-    def __init__(self, backbone: str | None = None, **arguments: Any) -> None:
-        super().__init__()
 
     def describe(self, images: Tensor) -> Tensor:
         return images.mean((2, 3))  # [B, 3]

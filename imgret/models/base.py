@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -18,13 +21,19 @@ MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
 class DescriptorModel(nn.Module):
     """A model that turns images into unit descriptors.
 
-    To write one: set `dim`, write `describe`, `arguments` if the constructor takes any, and `views` if it
-    can show where it looks. Pixel mean and std are buffers, so a weights file carries them.
+    To write one: set `dim`, write `describe`, and `views` if it can show where it looks. Pixel mean and std are
+    buffers, so a weights file carries them. Constructors take JSON values; what one was given is noted for the file.
     """
 
     dim: int
     mean: Tensor
     std: Tensor
+    _arguments: Mapping[str, Any] = MappingProxyType({})  # of a model without a constructor of its own
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _noting_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         super().__init__()
@@ -47,9 +56,13 @@ class DescriptorModel(nn.Module):
         """What the views mean, in words, by name; for the names it leaves out there are common words."""
         return {}
 
+    @final
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON values: with them and the weights it can be built again."""
-        return {}
+        """The constructor's arguments, JSON values: with them and the weights it can be built again.
+
+        Defaults are among them, for they may change; `pretrained` is not, for the weights make it superfluous.
+        """
+        return dict(self._arguments)
 
     @property
     def scale_power(self) -> float:
@@ -98,3 +111,18 @@ class DescriptorModel(nn.Module):
             size = (max(height, MIN_SIDE), max(width, MIN_SIDE))
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         return (images - self.mean) / self.std
+
+
+def _noting_arguments(construct: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that also notes what it was given, for `DescriptorModel.arguments`."""
+    signature = inspect.signature(construct)
+
+    @wraps(construct)
+    def constructed(self: DescriptorModel, *args: Any, **named: Any) -> None:
+        construct(self, *args, **named)
+        given = signature.bind(self, *args, **named)
+        given.apply_defaults()
+        _, *values = given.arguments.items()  # without self
+        self._arguments = {name: value for name, value in values if name != "pretrained"}
+
+    return constructed

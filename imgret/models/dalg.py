@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -114,18 +112,6 @@ class DALG(DescriptorModel):
         trunk, mean, std = build_pyramid(backbone, 2, pretrained)
         super().__init__(mean, std)
         self.dim = dim
-        self._arguments = {
-            "backbone": backbone,
-            "dim": dim,
-            "width": width,
-            "window": window,
-            "heads": heads,
-            "dropout": dropout,
-            "drop_path": drop_path,
-            "window_attention": window_attention,
-            "spatial_attention": spatial_attention,
-            "fusion": fusion,
-        }
         self.trunk = trunk
         fine, coarse = trunk.widths
         has_local = fusion != "none"
@@ -171,7 +157,3 @@ class DALG(DescriptorModel):
             "global": "the attention each place receives from the global tokens",
             "pooled": f"each place's share of {vector}",
         }
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything but `pretrained`, which the weights make superfluous."""
-        return dict(self._arguments)

@@ -53,15 +53,6 @@ class DToP(DescriptorModel):
         trunk, mean, std = build_token_trunk(backbone, layers, pretrained)
         super().__init__(mean, std)
         self.dim = dim
-        self._arguments = {
-            "backbone": backbone,
-            "dim": dim,
-            "layers": layers,
-            "branches": branches,
-            "enhanced": enhanced,
-            "expansion": expansion,
-            "dropout": dropout,
-        }
         self.trunk = trunk
         self.has_class, self.has_patch = branches != "patch", branches != "class"
         width, rows = trunk.channels, dim // (self.has_class + self.has_patch)
@@ -121,10 +112,6 @@ class DToP(DescriptorModel):
             "global": "the class token's attention in the last layer",
             "local": "each place's share of the pooled patch vector",
         }
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything but `pretrained`, which the weights make superfluous."""
-        return dict(self._arguments)
 
 
 def _fully_connected(channels: int, rows: int) -> nn.Linear:

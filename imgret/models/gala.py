@@ -67,14 +67,6 @@ class GALA(DescriptorModel):
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
-        self._arguments = {
-            "backbone": backbone,
-            "dim": dim,
-            "gates": gates,
-            "form": form,
-            "reduction": reduction,
-            "dropout": dropout,
-        }
         stage = stage_blocks(trunk, -2)
         blocks = dict(list(stage.named_children())[-gates:])
         for (name, block), shape in zip(blocks.items(), input_shapes(trunk, blocks.values()), strict=True):
@@ -119,10 +111,6 @@ class GALA(DescriptorModel):
             "gate": "how strongly the gates act on each place",
             "pooled": "each place's share of the pooled vector",
         }
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything but `pretrained`, which the weights make superfluous."""
-        return dict(self._arguments)
 
 
 def _mean_map(maps: list[Tensor]) -> Tensor:

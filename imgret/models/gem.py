@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from imgret.models.base import DescriptorModel
@@ -22,8 +20,6 @@ class GeMModel(DescriptorModel):
     def __init__(self, backbone: str = "resnet50", p: float = 3.0, pretrained: bool = False) -> None:
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
-        self.backbone = backbone
-        self.initial_p = p
         self.dim = channels
         self.trunk = trunk
         self.pool = GeM(p)
@@ -39,10 +35,6 @@ class GeMModel(DescriptorModel):
     def view_words(self) -> dict[str, str]:
         """What each of `views` is, in words."""
         return {"pooled": "each place's share of the pooled vector"}
-
-    def arguments(self) -> dict[str, Any]:
-        """backbone, and the p training started from."""
-        return {"backbone": self.backbone, "p": self.initial_p}
 
     @property
     def scale_power(self) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -55,15 +53,6 @@ class GLAM(DescriptorModel):
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
-        self._arguments = {
-            "backbone": backbone,
-            "dim": dim,
-            "reduced": reduced,
-            "local_attention": local_attention,
-            "global_attention": global_attention,
-            "first_level": first_level,
-            "dropout": dropout,
-        }
         self.trunk = trunk
         self.local_channel = LocalChannelAttention() if local_attention in ("both", "channel") else None
         self.local_spatial = (
@@ -147,7 +136,3 @@ class GLAM(DescriptorModel):
             "global": "the attention each place receives in the global stream",
             "pooled": "each place's share of the pooled vector",
         }
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything but `pretrained`, which the weights make superfluous."""
-        return dict(self._arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,18 +88,6 @@ class GSANet(DescriptorModel):
         trunk, channels, mean, std = build_trunk(backbone, pretrained)
         super().__init__(mean, std)
         self.dim = dim
-        self._arguments = {
-            "backbone": backbone,
-            "dim": dim,
-            "placement": placement,
-            "stages": stages,
-            "image_side": image_side,
-            "offsets": offsets,
-            "pos_norm": pos_norm,
-            "parts": parts,
-            "heads": heads,
-            "dropout": dropout,
-        }
         self.trunk = trunk
         blocks = [block for stage in range(-stages, 0) for block in stage_blocks(trunk, stage).children()]
         # A bare convolution between blocks only makes the map smaller.
@@ -141,10 +128,6 @@ class GSANet(DescriptorModel):
             "global": received if acts else f"{received}; does not act on the descriptor yet (its scale is 0)",
             "pooled": "each place's share of the pooled vector",
         }
-
-    def arguments(self) -> dict[str, Any]:
-        """Everything but `pretrained`, which the weights make superfluous."""
-        return dict(self._arguments)
 
 
 def mean_attention(keys: Sequence[Tensor]) -> Tensor:

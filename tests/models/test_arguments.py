@@ -1,5 +1,6 @@
 """Every argument of every constructor: written down, saved, and heard by the module it is meant for."""
 
+import copy
 import inspect
 import json
 
@@ -7,12 +8,14 @@ import pytest
 import torch
 
 from imgret.models import MODELS
+from imgret.models.gem import GeMModel
 from imgret.models.glam import GLAM
 from imgret.models.gsa import GSANet
 from imgret.models.weights import load_model, save_weights
 from imgret.nn.gsa import GlobalSelfAttention
 from imgret.tables import resolve
 from tests.models.tiny import images, tiny
+from tests.toy import MeanColour
 
 # All of a constructor's arguments but the trunk's, none at its default.
 GIVEN = {
@@ -72,6 +75,27 @@ def test_arguments_are_those_given(name):
     model = made(name)
     assert model.arguments() == {"backbone": model.arguments()["backbone"], **GIVEN[name]}
     assert json.loads(json.dumps(model.arguments())) == model.arguments()
+
+
+def test_arguments_given_in_order_and_defaults_are_noted_and_pretrained_is_not():
+    assert GeMModel("test_resnet", pretrained=False).arguments() == {"backbone": "test_resnet", "p": 3.0}
+    assert GeMModel("test_resnet", 2.0).arguments() == {"backbone": "test_resnet", "p": 2.0}
+
+
+def test_arguments_are_a_copy_and_those_of_the_outermost_class():
+    class Sharper(GeMModel):
+        def __init__(self, by=2):
+            super().__init__("test_resnet", p=3.0 * by)
+
+    model = Sharper()
+    model.arguments().clear()
+    assert copy.deepcopy(model).arguments() == {"by": 2}
+    assert MeanColour().arguments() == {}
+
+
+def test_a_wrong_argument_is_told_by_the_constructor_itself():
+    with pytest.raises(TypeError, match=r"GeMModel.__init__\(\) got an unexpected keyword argument 'q'"):
+        GeMModel("test_resnet", q=1)
 
 
 @every_model
