@@ -295,7 +295,7 @@ def warn_of_whitening(card: dict[str, Any] | None) -> None:
     if card and card["fitted_on_scored_set"]:
         complain(
             f"warning: the whitening was fitted on {card['shared_images']:,} of the images that are scored, so these "
-            "scores flatter it; fit it on other images"
+            "scores do not say what it does to others; fit it on other images"
         )
 
 
