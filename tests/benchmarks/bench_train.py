@@ -29,7 +29,7 @@ PARTS = {
 Run = tuple[str, dict[str, Any]]
 
 
-def runs(table: str, names: list[str], backbone: str, dim: int) -> list[Run]:
+def runs(table: str, names: list[str], kinds: list[str], backbone: str, dim: int) -> list[Run]:
     """(title, values of the recipe) of each row of a table."""
     if table == "models":
         return [
@@ -53,7 +53,7 @@ def runs(table: str, names: list[str], backbone: str, dim: int) -> list[Run]:
                 "batches.kind": kind,
             },
         )
-        for kind in ("fixed", "size-groups")
+        for kind in kinds
         for part, attentions in PARTS.items()
         if not names or part in names
     ]
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--table", choices=("models", "parts"), default="models")
     parser.add_argument("--recipe", default="small")
     parser.add_argument("--only", nargs="+", default=[], help="models, or parts, of the table")
+    parser.add_argument("--kinds", nargs="+", default=["fixed", "size-groups"], help="batches in the table of parts")
     parser.add_argument("--backbone", default="regnetx_002", help="the trunk of models that stand on a CNN")
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--per-class", type=int, default=40, help="images of a class that are trained on, at most")
@@ -88,7 +89,7 @@ def main() -> None:
     head = "model | trunk" if arguments.table == "models" else "attention | batches"
     print(f"| {head} | images, classes | mAP before | mAP after | minutes | images/s |")
     print("|---|---|---|---|---|---|---|")
-    for title, values in runs(arguments.table, names, arguments.backbone, arguments.dim):
+    for title, values in runs(arguments.table, names, arguments.kinds, arguments.backbone, arguments.dim):
         recipe = override(
             read(arguments.recipe),
             **{
