@@ -109,10 +109,8 @@ class Miner:
             for batch in source:
                 with autocast(self.device, self.precision):
                     found = model(as_images(batch.pixels, self.device))
-                # A damaged image is stood in for by another one, which then is described twice: keep one.
-                kept = np.flatnonzero(batch.rows.numpy() == batches[batch.number].rows)
-                rows.append(batch.rows.numpy()[kept])
-                descriptors.append(found.float().cpu()[kept])
+                rows.append(batch.rows.numpy())  # where a damaged image was stood in for, a row occurs again
+                descriptors.append(found.float().cpu())
                 failed += batch.failed
                 done += len(batch.rows)
                 now = time.monotonic()

@@ -96,6 +96,17 @@ def test_tuples_depend_on_seed_epoch_and_model_alone(photos, tmp_path):
     assert other[:, 2:].tolist() != tuples[:, 2:].tolist()
 
 
+def test_mining_changes_nothing_of_the_model_and_draws_no_random_number(photos, tmp_path):
+    trainer = trainer_of(recipe_of(photos), tmp_path / "run")
+    trainer._start()
+    trainer.model.train()  # in which a batch norm would learn from what it sees
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    random = torch.get_rng_state()
+    trainer.miner.mine(0, trainer.model)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+
+
 @pytest.mark.parametrize("kind", ["fixed", "size-groups"])
 def test_negatives_are_of_other_clusters_and_the_nearest_of_theirs(photos, tmp_path, kind):
     recipe = recipe_of(photos, batches__kind=kind, tuples__pool=99)
