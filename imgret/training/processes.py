@@ -52,12 +52,13 @@ class Processes:
         dist.all_gather_object(found, value)
         return found
 
-    def mean(self, value: torch.Tensor) -> float:
-        """The mean of a scalar over all ranks; nan if any of them is."""
+    def mean(self, values: torch.Tensor) -> list[float]:
+        """The mean of each of a few numbers [n] over all ranks; nan if any of them is."""
+        values = values.detach()
         if self.world > 1:
-            value = value.detach().clone()
-            dist.all_reduce(value)
-        return value.item() / self.world
+            values = values.clone()
+            dist.all_reduce(values)
+        return (values / self.world).tolist()
 
 
 ALONE = Processes()
