@@ -33,7 +33,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
     "demo": ({"images", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"}, {"numpy", "PIL"}),
-    "training": ({"images", "nn", "models", "datasets"}, {"numpy", "torch", "torchvision", "safetensors", "PIL"}),
+    "training": (
+        {"images", "nn", "models", "datasets"} | NOUNS,
+        {"numpy", "torch", "torchvision", "safetensors", "PIL"},
+    ),
     "workflows": (
         {
             "images",

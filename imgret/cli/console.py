@@ -160,8 +160,7 @@ def print_training(report: TrainReport) -> None:
     out = talk()
     progress = report.progress
     if report.failed:
-        first = next(iter(report.failed.items()))
-        out.print(f"{len(report.failed)} images could not be decoded; the first: {first[0]}: {first[1]}", markup=False)
+        out.print(f"{len(report.failed)} images could not be read; why: {report.folder / 'failures.csv'}", markup=False)
     rate = f"{report.images / report.seconds:.1f} images/s over {report.seconds:.0f} s; " if report.seconds else ""
     best = "" if progress.best_score is None else f", best score {100 * progress.best_score:.2f} %"
     when = "" if progress.best_epoch is None else f" after epoch {progress.best_epoch + 1}"

@@ -71,7 +71,8 @@ def train(
         "batches.workers": workers,
         "run.device": device,
     }
-    asked = override(read(recipe if named else "small"), **changes, **dict(_assignment(text) for text in set_ or ()))
+    changes |= dict(_assignment(text) for text in set_ or ())
+    asked = override(read(recipe if named else "small"), **changes)
 
     from imgret import workflows
     from imgret.cli import console

@@ -19,10 +19,10 @@ _GUARDED = 1 << 20  # Windows locks bytes for readers too, so the locked byte li
 
 
 class WriterLock:
-    """Hold `store.lock` while writing; StoreBusyError names the holder when it is taken."""
+    """Hold `store.lock`, or another file, while writing; StoreBusyError names the holder when it is taken."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
+    def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
+        self._path = folder / name
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WriterLock:

@@ -102,6 +102,7 @@ def save(
     randoms: Sequence[Mapping[str, Any]] = (),
     best: DescriptorModel | None = None,
     provenance: Mapping[str, Any] | None = None,
+    writes: bool = True,
 ) -> None:
     """Write last.pt; with `best`, the model to be kept, write best.safetensors and best.pt first.
 
@@ -109,6 +110,8 @@ def save(
     the `random_state` of each rank, in order; this process's alone if empty. A file is replaced by
     rename, so at any moment the one before or the new one is whole; SpaceError when the disk is full. A kill between
     the files leaves last.pt behind best.pt: the run goes on from there and writes the same best again.
+
+    Every process calls it, since the state of a classifier spread over them is put together from all; one `writes`.
     """
     content = {
         "schema": SCHEMA,
@@ -117,6 +120,8 @@ def save(
         "states": {name: part.state_dict() for name, part in parts.items()},
         "randoms": [dict(random) for random in randoms or [random_state()]],
     }
+    if not writes:
+        return
     if best is None:
         atomic.write_with(folder / LAST, lambda file: _write(content, file))
         return
@@ -142,9 +147,9 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
 
 def diverged(folder: Path, what: str) -> ImgretError:
     """The error of a run whose model is of no use any more; `what` was seen, and where."""
+    kept = "the last good checkpoint is kept in" if (folder / LAST).exists() else "no checkpoint in"
     return ImgretError(
-        f"{what}; the last good checkpoint is kept in {folder}: lower optimiser.lr, or set optimiser.clip, and train "
-        "into a new folder"
+        f"{what}; {kept} {folder}: lower optimiser.lr, or set optimiser.clip, and train into a new folder"
     )
 
 

@@ -6,10 +6,13 @@ training have `loss` and `lr`, those of a validation `score` (a fraction); other
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +44,14 @@ class Journal:
             say(f"{path} has {self.lines} of the {lines} records up to the checkpoint; the others are lost")
         self._path = path
         self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115  # open as long as the run
-        self._board = _open_board(folder / BOARD, step if lines else 0, say)
+        self._board: Any = None
+        self._hook = threading.excepthook
+        threading.excepthook = self._unless_full
+        try:
+            self._guarded(lambda: setattr(self, "_board", _open_board(folder / BOARD, step if lines else 0, say)))
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, step: int, **values: Any) -> None:
         """Append one record; a number that is not finite becomes null. SpaceError when the disk is full."""
@@ -52,7 +62,7 @@ class Journal:
         if self._board is not None:
             for name, value in record.items():
                 if name != "step" and isinstance(value, (int, float)):
-                    self._board.add_scalar(name, value, step)
+                    self._guarded(functools.partial(self._board.add_scalar, name, value, step))
 
     def sync(self) -> None:
         """Make what was written survive a power cut: before a checkpoint notes `lines` down."""
@@ -60,9 +70,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and TensorBoard's."""
-        self._file.close()
+        # Every record was flushed, or its failure raised: what fails now has been said.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
+        threading.excepthook = self._hook
 
     def __enter__(self) -> Journal:
         return self
@@ -71,6 +85,11 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _unless_full(self, dying: Any) -> None:
+        """TensorBoard's thread dies of a full disk with a traceback; `_guarded` says it in a line."""
+        if getattr(dying.exc_value, "errno", None) not in _FULL:
+            self._hook(dying)
 
     def _guarded(self, write: Callable[[], object]) -> None:
         try:
@@ -82,6 +101,18 @@ class Journal:
                 f"no space left while writing {self._path}; the last checkpoint is safe. "
                 "Free some space and run the same command again"
             ) from error
+
+
+class Unwritten:
+    """What the other processes of a run write to."""
+
+    lines = 0
+
+    def write(self, step: int, **values: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from imgret import atomic
 from imgret.datasets.labelled import LabelledImages
 from imgret.errors import ImgretError
-from imgret.ids import escape
 from imgret.models.base import DescriptorModel
 from imgret.nn.map_supervision import map_supervision
 from imgret.nn.recording import recorded
-from imgret.training import checkpoints, journal
+from imgret.store.failures import Failure
+from imgret.training import checkpoints, failures, journal, spread
 from imgret.training.batches.loading import load
 from imgret.training.batches.plans import for_rank
 from imgret.training.batches.samples import TrainBatch
@@ -35,6 +35,7 @@ from imgret.training.processes import ALONE, Processes
 from imgret.training.recipe import Recipe, deciding
 from imgret.training.recipe_file import to_toml
 from imgret.training.start import (
+    classifier_note,
     data_digest,
     need_still_batch_norms,
     start_loss,
@@ -53,9 +54,9 @@ Show = Callable[[int, int, float, float], object]
 class TrainReport:
     """What a run has come to.
 
-    folder       holds metrics.jsonl, curves.png, recipe.toml, last.pt and best.safetensors
+    folder       holds metrics.jsonl, curves.png, recipe.toml, last.pt, best.safetensors and, if any, failures.csv
     progress     epochs and steps done, best score and its epoch
-    failed       ids of images that could not be decoded in this call -> why
+    failed       images that could not be read, by id, in the whole run
     images       shown to the model in this call, over all processes
     seconds      of this call that were spent on batches
     stopped      why it ended: "done", or "no better for N validations"
@@ -63,7 +64,7 @@ class TrainReport:
 
     folder: Path
     progress: Progress
-    failed: dict[str, str]
+    failed: dict[str, Failure]
     images: int
     seconds: float
     stopped: str
@@ -87,7 +88,7 @@ class Trainer:
     say: Say = print
     show: Show | None = None
     pairs: np.ndarray | None = None
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
 
     def run(self) -> TrainReport:
         """Train to the end, from the last checkpoint if the folder has one."""
@@ -101,18 +102,20 @@ class Trainer:
         talk = self.say if processes.first else _quiet
         self.model = start_model(recipe).to(self.device)
         self.loss = start_loss(recipe, self.model.dim, self.images).to(self.device)
+        note = classifier_note(self.loss, recipe, processes.world)
+        if note is not None:
+            talk(f"note: {note}")
         if recipe.loss.map_weight and not hasattr(self.model, "attentions"):
             raise ImgretError(f"loss.map_weight supervises attentions, and {recipe.model.name} has none; gala has")
-        self.plan = start_plan(recipe, self.images, self.workers, talk, self.pairs)
+        self.plan = start_plan(recipe, self.images, self.workers, talk, self._note, self.pairs)
         accumulate = recipe.batches.accumulate
         self.steps_per_epoch = -(-len(self.plan) // accumulate)
         self.optimiser = start_optimiser(self.model, self.loss, recipe.optimiser)
         self.schedule = start_schedule(self.optimiser, recipe.schedule, self.steps_per_epoch)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.scaler = spread.gradient_scaler(self.device, self.precision == "fp16", self.loss)
         self.parts: dict[str, Any] = {
             "model": self.model,
-            "loss": self.loss,
-            "optimiser": self.optimiser,
+            **spread.stateful(self.loss, self.optimiser),
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
@@ -121,7 +124,7 @@ class Trainer:
         if isinstance(self.plan, TuplePlan):
             need_still_batch_norms(recipe, self.model)
             where = self.device, self.precision, self.workers, processes
-            self.miner = self.parts["tuples"] = Miner(self.plan, self.images, *where, self.folder, talk)
+            self.miner = self.parts["tuples"] = Miner(self.plan, self.images, *where, self.folder, talk, self._note)
             self.describer = EveryShape(self.model)
         decay = recipe.optimiser.ema
         self.average = None
@@ -136,15 +139,14 @@ class Trainer:
         self.progress = Progress()
         last = self.folder / checkpoints.LAST
         if processes.share(last.exists()):
-            if processes.world > 1 and getattr(self.loss, "shards", None):
-                raise ImgretError(
-                    f"{last}: a classifier spread over processes is not in a checkpoint yet, so this run cannot go on; "
-                    "train into a new folder with -o"
-                )
             found = checkpoints.load(last, self.identity)
             found.restore(self.parts, processes.rank, processes.world)
             self.progress = found.progress
-            talk(f"going on from epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
+            self.failed.update({**failures.known(self.folder), **self.failed})
+            if self.progress.epoch == recipe.schedule.epochs:
+                talk(f"{self.folder} has been trained to its end; name a new folder with -o to train again")
+            else:
+                talk(f"going on from epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
         elif processes.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic.write_text(self.folder / "recipe.toml", to_toml(recipe))
@@ -155,6 +157,10 @@ class Trainer:
         self.saved = time.monotonic()
         with self._journal() as self.journal:
             for epoch in range(self.progress.epoch, schedule.epochs):
+                patience = recipe.validation.patience
+                if patience and self.progress.stale >= patience:
+                    stopped = f"no better for {patience} validations"
+                    break
                 self._epoch(epoch)
                 last = epoch + 1 == schedule.epochs
                 due = self.validate is not None and (last or (epoch + 1) % recipe.validation.every == 0)
@@ -164,17 +170,13 @@ class Trainer:
                 if self.processes.first:
                     metrics = journal.read(self.folder / journal.METRICS)
                     write_curves(self.folder / "curves.png", metrics, recipe.model.name)
-                patience = recipe.validation.patience
-                if patience and self.progress.stale >= patience:
-                    stopped = f"no better for {patience} validations"
-                    break
         return TrainReport(self.folder, self.progress, self.failed, self.shown, self.seconds, stopped)
 
     def _epoch(self, epoch: int) -> None:
         """The rest of an epoch, from the batch that progress names."""
         recipe, processes, batches = self.recipe, self.processes, self.recipe.batches
         if self.miner is not None:
-            self._note(self.miner.mine(epoch, self.model))
+            self.miner.mine(epoch, self.model)
         self._set_modes(frozen=epoch < recipe.optimiser.frozen_epochs)
         describe = processes.wrapped(self.describer, self.device)
         score = self.loss if getattr(self.loss, "shards", None) else processes.wrapped(self.loss, self.device)
@@ -186,7 +188,8 @@ class Trainer:
         begun, values = time.monotonic(), []
         with closing(source):  # its workers end with it
             for batch in source:
-                self._note(batch.failed)
+                for row, why in batch.failed:
+                    self._note(row, why)
                 place = done + batch.number + 1
                 value = self._gradients(describe, score, batch) / batches.accumulate
                 values.append(value)
@@ -194,20 +197,28 @@ class Trainer:
                 self.shown += len(batch.rows) * processes.world
                 if place % batches.accumulate and place != len(self.plan):
                     continue
-                loss = processes.mean(torch.stack([one.detach() for one in values]).sum())
+                total = torch.stack([one.detach() for one in values]).sum()
                 values.clear()
+                # Whose clock says so first, decides for all.
+                due = time.monotonic() - self.saved > 60 * recipe.run.save_minutes
+                loss, save = processes.mean(torch.stack([total, total.new_tensor(due)]))
                 if not _finite(loss):
-                    where = f"epoch {epoch + 1}, batch {place} of {len(self.plan)}"
-                    raise checkpoints.diverged(self.folder, f"the loss is {loss} in {where}")
+                    raise self._diverged(f"the loss is {loss}", epoch, place)
                 self._step(epoch, place, loss)
                 self.seconds += time.monotonic() - begun
                 begun = time.monotonic()
                 if self.show is not None:
                     self.show(epoch * len(self.plan) + place, recipe.schedule.epochs * len(self.plan), loss, self._rate)
-                if time.monotonic() - self.saved > 60 * recipe.run.save_minutes and processes.world == 1:
-                    self._need_sound_weights(epoch)
+                if save:
+                    self._check_weights(epoch)
                     self._save()
-        self._need_sound_weights(epoch)
+        if self.progress.batch == 0:
+            self._write_failures()
+            raise ImgretError(
+                f"no step was made in epoch {epoch + 1}: no batch has an image that can be decoded; "
+                f"{self.folder / failures.FAILURES} says why"
+            )
+        self._check_weights(epoch)
 
     def _source(self, epoch: int, done: int) -> Iterator[TrainBatch] | Iterator[TrainTuples]:
         """This process's share of an epoch's batches, from the batch `done` on."""
@@ -227,10 +238,8 @@ class Trainer:
             heat_maps=None if heat_maps is None else Path(heat_maps),
             views=batches.views,
             say=self.say,
+            note=self._note,
         )
-
-    def _note(self, failed: Iterable[tuple[int, str]]) -> None:
-        self.failed.update((escape(self.images.images[row].id), why) for row, why in failed)
 
     def _gradients(self, describe: nn.Module, score: nn.Module, batch: TrainBatch | TrainTuples) -> Tensor:
         """The loss of one batch."""
@@ -249,8 +258,7 @@ class Trainer:
         clip = self.recipe.optimiser.clip
         if clip is not None:
             self.scaler.unscale_(self.optimiser)
-            groups = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(groups, clip)
+            spread.clip_gradients(self.optimiser, clip, self.loss)
         groups = self.optimiser.param_groups  # gem under a loss without weights has no head
         rate = max((group["lr"] for group in groups if group["part"] == "head"), default=groups[0]["lr"])
         self.scaler.step(self.optimiser)
@@ -262,11 +270,6 @@ class Trainer:
         step = self.progress.step + 1
         self.progress = replace(self.progress, step=step, batch=place)
         self.journal.write(step, epoch=epoch + place / len(self.plan), loss=loss, lr=rate)
-
-    def _need_sound_weights(self, epoch: int) -> None:
-        """ImgretError when the last step has broken the model, which must not become the last good checkpoint."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
-            raise checkpoints.diverged(self.folder, f"the weights are not finite in epoch {epoch + 1}")
 
     def _judge(self) -> bool:
         """Validate, write the score down; whether it is the best so far."""
@@ -280,6 +283,27 @@ class Trainer:
             self.say(f"epoch {self.progress.epoch + 1}: score {100 * score:.2f} %")
         return self.progress.stale == 0
 
+    def _check_weights(self, epoch: int) -> None:
+        """A step that spoilt the weights must reach neither validation nor a checkpoint."""
+        every = [parameter.detach() for group in self.optimiser.param_groups for parameter in group["params"]]
+        (norm,) = self.processes.mean(nn.utils.get_total_norm(every).view(1))
+        if not _finite(norm):
+            raise self._diverged("the weights are no numbers any more", epoch, self.progress.batch)
+
+    def _diverged(self, what: str, epoch: int, place: int) -> ImgretError:
+        return checkpoints.diverged(self.folder, f"{what} in epoch {epoch + 1}, batch {place} of {len(self.plan)}")
+
+    def _note(self, row: int, why: str) -> None:
+        """An image that could not be read."""
+        image = self.images.images[row]
+        self.failed[image.id] = failures.failure(image, why)
+
+    def _write_failures(self) -> None:
+        for theirs in self.processes.gather(self.failed):
+            self.failed.update(theirs)
+        if self.processes.first:
+            failures.note(self.folder, self.failed.values())
+
     def _kept(self) -> DescriptorModel:
         """What is validated and kept: the moving average where there is one."""
         kept = self.model if self.average is None else self.average.module
@@ -287,20 +311,20 @@ class Trainer:
         return kept.eval()
 
     def _save(self, best: bool = False) -> None:
+        self._write_failures()
         self.journal.sync()
         self.progress = replace(self.progress, lines=self.processes.share(self.journal.lines))
         randoms = self.processes.gather(checkpoints.random_state())
-        if self.processes.first:
-            provenance = {
-                "recipe": deciding(self.recipe),
-                "images": self.identity["images"],
-                "count": len(self.images.images),
-                "classes": len(self.images.classes),
-                "epochs": self.progress.epoch,
-                "score": self.progress.best_score,
-            }
-            kept = self._kept() if best else None
-            checkpoints.save(self.folder, self.parts, self.progress, self.identity, randoms, kept, provenance)
+        provenance = {
+            "recipe": deciding(self.recipe),
+            "images": self.identity["images"],
+            "count": len(self.images.images),
+            "classes": len(self.images.classes),
+            "epochs": self.progress.epoch,
+            "score": self.progress.best_score,
+        }
+        kept, first = self._kept() if best else None, self.processes.first
+        checkpoints.save(self.folder, self.parts, self.progress, self.identity, randoms, kept, provenance, first)
         self.saved = time.monotonic()
 
     def _set_modes(self, frozen: bool) -> None:
@@ -321,25 +345,10 @@ class Trainer:
     def _rate(self) -> float:
         return self.shown / max(self.seconds, 1e-9)
 
-    @contextmanager
-    def _journal(self) -> Iterator[journal.Journal | _NoJournal]:
+    def _journal(self) -> AbstractContextManager[journal.Journal | journal.Unwritten]:
         if not self.processes.first:
-            yield _NoJournal()
-            return
-        with journal.Journal(self.folder, self.say, self.progress.lines, self.progress.step) as opened:
-            yield opened
-
-
-class _NoJournal:
-    """What the other processes write to."""
-
-    lines = 0
-
-    def write(self, step: int, **values: Any) -> None:
-        """Nothing."""
-
-    def sync(self) -> None:
-        """Nothing."""
+            return nullcontext(journal.Unwritten())
+        return journal.Journal(self.folder, self.say, self.progress.lines, self.progress.step)
 
 
 def _finite(value: float) -> bool:

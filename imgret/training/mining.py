@@ -27,14 +27,13 @@ from imgret.training.processes import Processes
 
 _SAY_EVERY = 60.0  # seconds
 
-Failure = tuple[int, str]
-
 
 @dataclass
 class Miner:
     """The tuples of the epoch under way, mined from (seed, epoch, model) and kept in checkpoints.
 
-    A run that goes on in the middle of an epoch takes them from there: the model that mined them is gone.
+    A run that goes on in the middle of an epoch takes them from there: the model that mined them is gone. `note` hears
+    (row, reason) of images that cannot be decoded.
     ImgretError when the processes cannot share a batch equally.
     """
 
@@ -46,6 +45,7 @@ class Miner:
     processes: Processes
     folder: Path
     say: Callable[[str], object]
+    note: Callable[[int, str], object]
     epoch: int = field(default=-1, init=False)
     tuples: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64), init=False)
 
@@ -65,18 +65,18 @@ class Miner:
         """Take both back."""
         self.epoch, self.tuples = state["epoch"], state["tuples"].numpy()
 
-    def mine(self, epoch: int, model: DescriptorModel) -> list[Failure]:
-        """Make the tuples of an epoch, unless they are here; (row, reason) of images that cannot be decoded.
+    def mine(self, epoch: int, model: DescriptorModel) -> None:
+        """Make the tuples of an epoch, unless they are here.
 
         Leaves the model in eval mode. Each process describes its share; rank 0 mines for all. ImgretError, one
         line, when the model has diverged.
         """
         if self.epoch == epoch:
-            return []
+            return
         draw = self.plan.draw(epoch)
         batches = self.plan.by_shape(np.union1d(draw.queries, draw.pool))
         ours = batches[self.processes.rank :: self.processes.world]
-        rows, descriptors, failed = self._described(ours, model.eval(), epoch)
+        rows, descriptors = self._described(ours, model.eval(), epoch)
         every = self.processes.gather((rows, descriptors))
         tuples = None
         if self.processes.first:
@@ -86,38 +86,37 @@ class Miner:
         if tuples is None:
             raise diverged(self.folder, f"the descriptors are not finite at the start of epoch {epoch + 1}")
         self.epoch, self.tuples = epoch, tuples
-        return failed
 
     def load(self, done: int, augment: str, seed: int) -> Iterator[TrainTuples]:
         """This process's share of the epoch's batches, from the batch `done` on."""
         rank, world = self.processes.rank, self.processes.world
         batches = [batch.for_rank(rank, world) for batch in self.plan.batches(self.epoch, self.tuples)[done:]]
         images, labels = self.images.images, self.images.labels
-        return load_tuples(images, labels, batches, augment, workers=self.workers, seed=seed)
+        return load_tuples(images, labels, batches, augment, workers=self.workers, seed=seed, note=self.note)
 
     @torch.no_grad()
-    def _described(
-        self, batches: list[Batch], model: DescriptorModel, epoch: int
-    ) -> tuple[np.ndarray, Tensor, list[Failure]]:
-        """Rows [n] of the images that could be decoded, their descriptors [n, D] on the CPU, and the failures."""
+    def _described(self, batches: list[Batch], model: DescriptorModel, epoch: int) -> tuple[np.ndarray, Tensor]:
+        """Rows [n] of the images that could be decoded, and their descriptors [n, D] on the CPU."""
         total = sum(len(batch.rows) for batch in batches)
         self.say(f"epoch {epoch + 1}: mining, {total * self.processes.world} images to describe")
         begun = said = time.monotonic()
-        rows, descriptors, failed, done = [], [torch.empty(0, model.dim)], [], 0
-        source: Any = load(self.images.images, self.images.labels, batches, "none", workers=self.workers)
+        rows, descriptors, done = [], [torch.empty(0, model.dim)], 0
+        images, labels = self.images.images, self.images.labels
+        source: Any = load(images, labels, batches, "none", workers=self.workers, note=self.note)
         with closing(source):
             for batch in source:
                 with autocast(self.device, self.precision):
                     found = model(as_images(batch.pixels, self.device))
                 rows.append(batch.rows.numpy())  # where a damaged image was stood in for, a row occurs again
                 descriptors.append(found.float().cpu())
-                failed += batch.failed
+                for row, why in batch.failed:
+                    self.note(row, why)
                 done += len(batch.rows)
                 now = time.monotonic()
                 if now - said >= _SAY_EVERY:
                     said = now
                     self.say(f"epoch {epoch + 1}: mining, {done} of {total}, {done / (now - begun):.1f} images/s")
-        return np.concatenate([np.empty(0, np.int64), *rows]), torch.cat(descriptors), failed
+        return np.concatenate([np.empty(0, np.int64), *rows]), torch.cat(descriptors)
 
     def _mined(
         self, queries: np.ndarray, positives: np.ndarray, pool: np.ndarray, described: np.ndarray, descriptors: Tensor

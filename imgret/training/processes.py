@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from imgret.errors import ImgretError
+
 _PATIENCE = timedelta(hours=2)  # the others wait while rank 0 validates
 
 
@@ -52,12 +54,13 @@ class Processes:
         dist.all_gather_object(found, value)
         return found
 
-    def mean(self, value: torch.Tensor) -> float:
-        """The mean of a scalar over all ranks; nan if any of them is."""
+    def mean(self, values: torch.Tensor) -> list[float]:
+        """The mean of each of a few numbers [n] over all ranks; nan if any of them is."""
+        values = values.detach()
         if self.world > 1:
-            value = value.detach().clone()
-            dist.all_reduce(value)
-        return value.item() / self.world
+            values = values.clone()
+            dist.all_reduce(values)
+        return (values / self.world).tolist()
 
 
 ALONE = Processes()
@@ -65,7 +68,10 @@ ALONE = Processes()
 
 @contextmanager
 def joined(cuda: bool) -> Iterator[Processes]:
-    """The processes that `torchrun` has started, joined for the block: nccl on GPUs, gloo else; alone without it."""
+    """The processes that `torchrun` has started, joined for the block: nccl on GPUs, gloo else; alone without it.
+
+    ImgretError in the others when one has ended.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
@@ -74,5 +80,9 @@ def joined(cuda: bool) -> Iterator[Processes]:
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield processes
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise ImgretError("another process of this run has ended; what it said tells why") from error
     finally:
         dist.destroy_process_group()

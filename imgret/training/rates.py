@@ -15,6 +15,7 @@ from imgret.nn.gsa import GlobalSelfAttention
 from imgret.nn.offsets import RelativeOffsets
 from imgret.nn.pooling import GeM
 from imgret.nn.windows import WindowAttention
+from imgret.training.losses.sharded import ShardedArcFace
 from imgret.training.recipe import Optimiser
 
 # A module of this type and all below it, until another type is met. What is in no trunk is "head".
@@ -42,9 +43,10 @@ def parameter_groups(model: nn.Module, optimiser: Optimiser, loss: nn.Module | N
     decay), and for people and for freezing `part`: "trunk" (what a pretrained network brings), "gem_p", "gates"
     (GALA's attentions, GSA's gamma, GLAM's fusion weights) or "head" (all else, and the loss's own).
 
-    Not decayed: GeM's p, tables of positions, class tokens, and whatever has one number a channel
-    or less: biases, norms, scales. The order of groups and parameters is that of the model's
-    definition, so an optimiser's state fits the next process.
+    Not decayed: GeM's p, tables of positions, class tokens, whatever has one number a channel or less (biases,
+    norms, scales), and the centres of a sampled classifier: those that were not drawn would shrink without having been
+    judged. (No cosine depends on the length of a centre, but long ones turn slowly.) The order of groups and
+    parameters is that of the model's definition, so an optimiser's state fits the next process.
     """
     found: dict[tuple[str, bool], list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
@@ -73,6 +75,7 @@ def _walk(module: nn.Module, part: str) -> Iterator[tuple[nn.Parameter, str, boo
             yield parameter, "gates", False
         else:
             small = parameter.ndim < 2 or parameter.numel() == len(parameter)
-            yield parameter, part, not (small or (kind, name) in _POSITIONS or name in _TIMM_POSITIONS)
+            sampled = isinstance(module, ShardedArcFace) and module.sample < 1
+            yield parameter, part, not (small or sampled or (kind, name) in _POSITIONS or name in _TIMM_POSITIONS)
     for child in module.children():
         yield from _walk(child, part)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from imgret.datasets.checks import need_classes
 from imgret.datasets.labelled import LabelledImages
 from imgret.errors import ImgretError
+from imgret.ids import escape
 from imgret.models import load_model
 from imgret.models.base import DescriptorModel
 from imgret.models.weights import build
@@ -24,11 +25,15 @@ from imgret.training.batches.plans import BatchPlan, FixedSize, SizeGroups
 from imgret.training.batches.sizes import Template, scaled, template_called
 from imgret.training.batches.tuples import TuplePlan
 from imgret.training.losses import LOSSES
+from imgret.training.losses.classifiers import ArcFace
+from imgret.training.losses.curricular import CurricularFace
 from imgret.training.losses.dynamic import dynamic_margins
+from imgret.training.losses.sharded import ShardedArcFace
 from imgret.training.rates import parameter_groups
 from imgret.training.recipe import Batches, Optimiser, Recipe, Schedule, on_tuples
 from imgret.training.schedule import warmup_cosine, warmup_exponential
 
+_LARGE = 0.5e9  # bytes of a classifier from which a person should know
 _TEMPLATE = "S2"  # whose shapes are scaled when a recipe gives a side
 
 
@@ -72,27 +77,58 @@ def start_loss(recipe: Recipe, dim: int, images: LabelledImages) -> nn.Module:
     return loss
 
 
+def classifier_note(loss: nn.Module, recipe: Recipe, world: int) -> str | None:
+    """One line about the memory of a classifier in each of `world` processes; None for one of less than 0.5 GB.
+
+    Kept: weights, gradient, momenta, and DistributedDataParallel's copy of the gradient. At the peak of a step come
+    unit rows and logits with their gradients, about 4 matrices and 6 tables of logits (tests/benchmarks/
+    bench_classifier.py).
+    """
+    if not isinstance(loss, (ArcFace, ShardedArcFace, CurricularFace)):
+        return None
+    optimiser, batches = recipe.optimiser, recipe.batches
+    spread = isinstance(loss, ShardedArcFace)
+    sample = loss.sample if isinstance(loss, ShardedArcFace) else 1.0
+    momenta = 2 if optimiser.name.startswith("adam") else int(optimiser.momentum > 0)
+    matrix = loss.weight.numel() * loss.weight.element_size()
+    kept = matrix * (2 + momenta + (world > 1 and not spread))
+    rows = batches.batch_size * batches.views // (1 if spread else world)  # a spread one scores those of all
+    peak = kept + sample * (4 * matrix + 6 * rows * 4 * len(loss.weight))
+    if peak < _LARGE:
+        return None
+    said = (
+        f"the classifier of {loss.classes} classes x {loss.dim} keeps {kept / 1e9:.2g} GB in each process "
+        f"(weights, gradient, momenta) and takes about {peak / 1e9:.2g} GB in a step"
+    )
+    if not spread:
+        said += "; --set loss.name=sharded-arcface shares it among the processes of torchrun"
+    return said if sample < 1 else f"{said}; --set loss.arguments.sample=0.1 scores a tenth of the classes in a step"
+
+
 def start_plan(
     recipe: Recipe,
     images: LabelledImages,
     workers: int,
     say: Callable[[str], object],
+    note: Callable[[int, str], object],
     pairs: np.ndarray | None = None,
 ) -> BatchPlan | TuplePlan:
     """Which images go together; images whose header cannot be read are in no batch of a size group.
 
-    `pairs` [P, 2] are those that a set is published with, for a loss on tuples.
+    `note` hears (row, why) of each of those. `pairs` [P, 2] are those that a set is published with, for a loss on
+    tuples.
     """
     batches, seed = recipe.batches, recipe.run.seed
     size = _size(batches)
     shapes = None
     if isinstance(size, Template):
         shapes, failures = aspects(images.images, workers)
+        for row, why in failures:
+            note(row, why)
         if failures:
             row, why = failures[0]
-            say(
-                f"{len(failures)} images cannot be opened and are left out, the first is {images.images[row].id}: {why}"
-            )
+            first = escape(images.images[row].id)
+            say(f"{len(failures)} images cannot be opened and are left out, the first is {first}: {why}")
     if on_tuples(recipe):
         return TuplePlan(images.labels, batches.batch_size, size, recipe.tuples, shapes, pairs, seed, say)
     if batches.kind == "pk":

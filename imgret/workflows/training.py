@@ -6,12 +6,13 @@ import csv
 import dataclasses
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgret import atomic
-from imgret.errors import InputError
+from imgret.errors import InputError, StoreBusyError
 from imgret.extraction.job import Say, quiet
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from imgret.datasets.labelled import LabelledImages
     from imgret.models.base import DescriptorModel
+    from imgret.store.failures import Failure
     from imgret.training.loop import TrainReport
     from imgret.training.recipe import Recipe
 
@@ -39,7 +41,8 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
     precision = resolve_precision(recipe.run.precision, device)
     workers = default_workers() if recipe.batches.workers is None else recipe.batches.workers
     rest, judged = training_sets(recipe, say)
-    with joined(device.type == "cuda") as processes:
+    failed: dict[str, Failure] = {}
+    with joined(device.type == "cuda") as processes, _held(folder, processes.first):
         if device.type == "cuda" and processes.world > 1:
             device = resolve_device(f"cuda:{processes.local}")
         return Trainer(
@@ -49,12 +52,34 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
             device,
             precision,
             workers,
-            validator(recipe, judged, str(device), precision, workers),
+            validator(recipe, judged, str(device), precision, workers, failed),
             processes,
             say,
             show if processes.first else None,
             training_pairs(recipe, rest),
+            failed,
         ).run()
+
+
+@contextmanager
+def _held(folder: Path, first: bool) -> Iterator[None]:
+    """The run's folder, made where it is missing, for one `imgret train` at a time; only the first process holds it."""
+    from imgret.store.lock import WriterLock
+
+    if not first:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}; name another folder with -o") from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(WriterLock(folder, "run.lock"))
+        except StoreBusyError as error:
+            who = str(error).partition(";")[0]
+            raise InputError(f"{who}; wait for it to end, or name another folder with -o") from None
+        yield
 
 
 def training_sets(recipe: Recipe, say: Say = quiet) -> tuple[LabelledImages, LabelledImages | None]:
@@ -108,11 +133,17 @@ def training_pairs(recipe: Recipe, images: LabelledImages) -> np.ndarray | None:
 
 
 def validator(
-    recipe: Recipe, judged: LabelledImages | None, device: str, precision: str, workers: int
+    recipe: Recipe,
+    judged: LabelledImages | None,
+    device: str,
+    precision: str,
+    workers: int,
+    failed: dict[str, Failure] | None = None,
 ) -> Callable[[DescriptorModel], float] | None:
     """What judges a model: its mAP (medium if there are levels) by `extract` into a store of its own and `evaluate`.
 
-    None when the recipe judges nothing.
+    Judged images that cannot be read count as never found, and are put into `failed`, by id. None when the recipe
+    judges nothing.
     """
     asked = recipe.validation
     if judged is None and asked.ground_truth is None:
@@ -122,6 +153,8 @@ def validator(
         from imgret.extraction.extract import run as extract
         from imgret.extraction.job import ExtractJob
         from imgret.models.weights import save_weights
+        from imgret.store import failures as register
+        from imgret.store.store import FAILURES_FILE
         from imgret.workflows.evaluating import EvalJob, evaluate
         from imgret.workflows.queries import QueryOptions
 
@@ -146,6 +179,8 @@ def validator(
             else:
                 truth, query_images = Path(asked.ground_truth or ""), Path(asked.images or "")
                 extract(dataclasses.replace(job, images=(str(query_images),)))
+            if failed is not None:
+                failed.update({one.id: one for one in register.load(store / FAILURES_FILE)})
             options = QueryOptions(device=device, workers=workers, weights=str(weights))
             scores, _ = evaluate(EvalJob(truth, store=store, images=query_images, options=options, allow_missing=True))
         level = "medium" if "medium" in scores.subsets else next(iter(scores.subsets))

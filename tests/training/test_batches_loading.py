@@ -140,15 +140,17 @@ def test_a_stand_in_does_not_look_the_same_twice(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_batch_without_a_good_image_is_skipped_and_said(tmp_path, workers):
-    images, said = colours(tmp_path, 4), []
+    images, said, noted = colours(tmp_path, 4), [], []
     damage(images[0])
     damage(images[1])
     batches = [batch_of(2, 3), batch_of(0, 1), batch_of(3, 1)]
-    found = list(load(images, np.arange(4), batches, "none", workers=workers, say=said.append))
+    note = lambda row, why: noted.append((row, why.partition(":")[0]))  # noqa: E731
+    found = list(load(images, np.arange(4), batches, "none", workers=workers, say=said.append, note=note))
     assert [batch.number for batch in found] == [0, 2]
     assert len(said) == 1
-    assert said[0].startswith("batch 2 is skipped: none of its images can be decoded (row 0: unreadable: ")
-    assert [row for row, _ in found[1].failed] == [0, 1, 1]
+    assert said[0].startswith("batch 2 is skipped: none of its images can be decoded (00.png: unreadable: ")
+    assert noted == [(0, "unreadable"), (1, "unreadable")]
+    assert [row for row, _ in found[1].failed] == [1]
 
 
 def test_a_damaged_image_that_occurs_twice_in_a_batch_is_listed_once(tmp_path):
@@ -172,7 +174,7 @@ def test_a_heat_map_goes_with_its_image_and_the_others_have_zeros(tmp_path):
     assert float(found.maps[1, 0, :, 17:].min()) == pytest.approx(1)
     assert found.maps[[0, 2]].abs().sum() == 0
     assert [row for row, _ in found.failed] == [2]
-    assert found.failed[0][1].startswith("its heat map 02.png.png: unreadable: ")
+    assert found.failed[0][1].startswith("unreadable: its heat map 02.png.png: ")
 
 
 def test_a_stand_in_has_its_own_heat_map(tmp_path):

@@ -115,8 +115,9 @@ def test_negatives_are_of_other_clusters_and_the_nearest_of_theirs(photos, tmp_p
     trainer.miner.mine(0, trainer.model)
     labels = trainer.images.labels
     everything = trainer.plan.by_shape(np.flatnonzero(labels >= 0))
-    rows, descriptors, failed = trainer.miner._described(everything, trainer.model, 0)
-    broken = [row for row, _ in failed]
+    rows, descriptors = trainer.miner._described(everything, trainer.model, 0)
+    broken = sorted({row for batch in everything for row in batch.rows.tolist()} - set(rows.tolist()))
+    assert set(trainer.failed) == {"class-0/broken.png"}
     # where shapes matter, it is left out before anything is described
     assert [trainer.images.images[row].id for row in broken] == ["class-0/broken.png"] * (kind == "fixed")
     cosines = {int(row): descriptors @ descriptors[place] for place, row in enumerate(rows)}

@@ -8,6 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from imgret.errors import ImgretError, InputError
+from imgret.ids import escape
 from imgret.images.files import ImageFile
 from imgret.tables import look_up
 from imgret.training.batches import AUGMENTATIONS
@@ -38,6 +40,7 @@ def load(
     heat_maps: Path | None = None,
     views: int = 1,
     say: Callable[[str], object] | None = None,
+    note: Callable[[int, str], object] | None = None,
 ) -> Iterator[TrainBatch]:
     """The pixels of every batch, in order; the same for any number of workers, bit for bit.
 
@@ -47,7 +50,8 @@ def load(
     every image twice, augmented independently.
 
     An image that cannot be decoded is listed in `failed`, and the next good image of its batch stands in, so shapes
-    never change. A batch without any good image is left out, which `say` is told; `number` shows the gap.
+    never change. A batch without any good image is left out, which `say` is told, and `note` (row, reason) of each of
+    its images; `number` shows the gap.
     Workers end with the iterator: exhaust it, `close()` it or let it go. InputError when there is no folder
     `heat_maps`, UnknownNameError for an unknown augmentation, ImgretError when a worker dies.
     """
@@ -61,7 +65,7 @@ def load(
     maker = SampleMaker(augment, seed, views, None if heat_maps is None else str(heat_maps))
     work = _work(images, np.asarray(labels, np.int64), batches)
     made = (maker.make(each) for each in work) if workers == 0 else _in_workers(maker, work, workers)
-    return _told(made, say)
+    return _told(made, images, say, note)
 
 
 def _work(images: Sequence[ImageFile], labels: np.ndarray, batches: Iterable[Batch]) -> Iterator[Work]:
@@ -71,20 +75,25 @@ def _work(images: Sequence[ImageFile], labels: np.ndarray, batches: Iterable[Bat
         yield Work(number, batch, [images[row] for row in rows], labels[rows])
 
 
-def _told(made: Made, say: Callable[[str], object] | None) -> Iterator[TrainBatch]:
-    """Batches without the skipped ones, whose failures go to the next batch."""
-    waiting: list[tuple[int, str]] = []
+def _told(
+    made: Made,
+    images: Sequence[ImageFile],
+    say: Callable[[str], object] | None,
+    note: Callable[[int, str], object] | None,
+) -> Iterator[TrainBatch]:
+    """Batches without the skipped ones, which are told of."""
     try:
         for batch in made:
-            if isinstance(batch, Skipped):
-                waiting += batch.failed
-                if say is not None:
-                    row, why = batch.failed[0]
-                    say(f"batch {batch.number + 1} is skipped: none of its images can be decoded (row {row}: {why})")
+            if not isinstance(batch, Skipped):
+                yield batch
                 continue
-            batch.failed[:0] = waiting
-            waiting = []
-            yield batch
+            if say is not None:
+                row, why = batch.failed[0]
+                first = f"{escape(images[row].id)}: {why}"
+                say(f"batch {batch.number + 1} is skipped: none of its images can be decoded ({first})")
+            if note is not None:
+                for row, why in batch.failed:
+                    note(row, why)
     finally:
         made.close()
 
@@ -93,7 +102,8 @@ def _in_workers(maker: SampleMaker, work: Iterator[Work], workers: int) -> Made:
     loader = _loader(maker, work, workers)
     iterator: Any = None
     try:
-        iterator = iter(loader)
+        with _no_advice():
+            iterator = iter(loader)
         yield from iterator
     except (RuntimeError, ConnectionError, EOFError) as error:
         # torch notices a death in between batches; within one, the connection breaks. All else has its own place.
@@ -117,9 +127,7 @@ def _loader(maker: SampleMaker, work: Iterator[Work], workers: int) -> DataLoade
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["imgret.training.batches.samples"])
-    with warnings.catch_warnings():
-        # More workers than cores is the caller's choice, and right where a disk or network is slow.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
+    with _no_advice():
         return DataLoader(
             _Maker(maker),
             batch_size=None,
@@ -130,6 +138,14 @@ def _loader(maker: SampleMaker, work: Iterator[Work], workers: int) -> DataLoade
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # else the loader would draw a number from torch's own generator
         )
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """More workers than cores, or than threads under torchrun, is the caller's choice: right where a disk is slow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 class _Maker(Dataset[Any]):

@@ -40,7 +40,7 @@ class TrainBatch:
     rows      int64 [B], rows of the training set; not the plan's where another image stands in
     maps      float32 [B, 1, h, w], 0 to 1, zeros where there is none; None when no heat maps were asked for
     has_map   bool [B]
-    failed    (row, reason) of the images of this batch, and of skipped ones before it, that could not be decoded
+    failed    (row, reason) of the images of this batch that could not be decoded
     """
 
     number: int
@@ -137,7 +137,7 @@ class SampleMaker:
         found = decode(ImageFile(name, path, self.heat_maps, 0, 0), _rule(size, augmentation.detail))
         if isinstance(found, Decoded):
             return np.ascontiguousarray(found.pixels[:, :, 0]), None
-        return None, None if found.reason == "missing" else f"its heat map {name}: {found.reason}: {found.message}"
+        return None, None if found.reason == "missing" else f"{found.reason}: its heat map {name}: {found.message}"
 
 
 def _rule(size: tuple[int, int], detail: float) -> DecodeRule:

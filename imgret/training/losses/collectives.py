@@ -5,6 +5,7 @@ Every rank must make the same calls in the same order, forward and backward, as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,27 @@ class _GatherRows(torch.autograd.Function):
         whole = gradient.contiguous().clone()
         dist.all_reduce(whole)
         return whole.chunk(ctx.shards.ranks)[ctx.shards.rank] * ctx.shards.ranks, None
+
+
+def rows_of_all(rows: Tensor, counts: Sequence[int], shards: Shards) -> Tensor:
+    """The rows of every rank in the order of ranks, on the CPU of rank 0; another rank gets its own back.
+
+    `counts` has the number of rows of each rank. One rank's rows travel at a time, so a GPU holds no more
+    than one share beside its own. A single rank gets its rows as they are, not a copy.
+    """
+    if shards.ranks == 1:
+        return rows
+    if shards.rank:
+        dist.send(rows.contiguous(), 0)
+        return rows
+    whole = torch.empty((sum(counts), *rows.shape[1:]), dtype=rows.dtype)
+    for rank, place in enumerate(whole.split(list(counts))):
+        theirs = rows
+        if rank:
+            theirs = torch.empty(place.shape, dtype=rows.dtype, device=rows.device)
+            dist.recv(theirs, rank)
+        place.copy_(theirs)
+    return whole
 
 
 def sharded_cross_entropy(logits: Tensor, target: Tensor, shards: Shards) -> Tensor:

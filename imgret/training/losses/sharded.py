@@ -25,7 +25,8 @@ class ShardedArcFace(nn.Module):
 
     With `sample` r < 1, in training mode, a rank takes part with the classes of the global batch and as
     many others, drawn at random, as make up the share r of its classes (partial FC). The others' rows of `weight`
-    get a gradient of exactly 0; weight decay and momentum would still move them. The draw depends on
+    get a gradient of exactly 0. `imgret train` does not decay them (`rates`); but momentum carries a row on
+    for some steps after it was drawn, with 0.9 up to ten times as far as its first step. The draw depends on
     `seed`, the shard and the buffer `steps` alone, so a resumed run draws what an uninterrupted one would.
 
     `weight` [(last - first) * K, dim] is, given the same torch seed on each rank, the rank's rows of what `ArcFace`
