@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -12,10 +14,13 @@ import torch
 import imgret
 from imgret import workflows
 from imgret.errors import ExportError
+from imgret.images.decode import DecodeRule, decode
+from imgret.images.files import find
 from imgret.models import MODELS, load_model, onnx_export, save_weights
-from imgret.models.onnx_export import CHECKED, SCHEMA, Agreement, write_onnx
+from imgret.models.onnx_export import CHECKED, Agreement, write_onnx
 from imgret.models.weights import LoadedModel, digest
 from tests.models.tiny import images, tiny
+from tests.pictures import save
 from tests.toy import MeanColour
 
 # Odd and even, upright and lying, a sliver, one pixel, and as large as a map of several windows; none is in CHECKED.
@@ -62,32 +67,65 @@ def test_offsets_beyond_the_table_of_gsa_are_those_of_the_model(offsets, tmp_pat
     assert_same(tmp_path / "a.onnx", model, [(1, 64, 64), (1, 33, 640)])
 
 
-def test_a_weights_file_becomes_a_file_that_says_where_it_is_from(tmp_path):
-    model, weights, path = tiny("gem", p=2.0), tmp_path / "a.safetensors", tmp_path / "a.onnx"
-    save_weights(model, weights, {"epochs": 3})
-    path.write_bytes(b"an older file")
-    done = workflows.export_onnx(weights, path)
-    assert (done.path, done.bytes, done.trained) == (path, path.stat().st_size, True)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(model, report) of a weights file that became model.onnx, beside it and instead of an older file."""
+    folder = tmp_path_factory.mktemp("exported")
+    model = tiny("gem", p=2.0)
+    save_weights(model, folder / "a.safetensors", {"epochs": 3})
+    (folder / "model.onnx").write_bytes(b"an older file")
+    return model, workflows.export_onnx(folder / "a.safetensors", folder / "model.onnx")
+
+
+def test_a_weights_file_becomes_a_file_for_any_size(exported):
+    model, done = exported
+    assert sorted(file.name for file in done.path.parent.iterdir()) == ["a.safetensors", "model.onnx"]
+    assert (done.bytes, done.trained) == (done.path.stat().st_size, True)
     assert [(one.batch, one.height, one.width) for one in done.agreements] == list(CHECKED)
     assert all(one.holds for one in done.agreements)
-    assert_same(path, model, SIZES)
-    session = onnxruntime.InferenceSession(path)
+    assert_same(done.path, model, SIZES)
+
+
+def test_the_file_says_what_it_is_and_where_it_is_from(exported):
+    model, done = exported
+    session = onnxruntime.InferenceSession(done.path)
     assert [one.shape for one in session.get_inputs()] == [["batch", 3, "height", "width"]]
     assert [one.shape for one in session.get_outputs()] == [["batch", model.dim]]
     about = session.get_modelmeta()
     assert about.producer_name == "imgret"
     said = about.custom_metadata_map
-    assert said["schema"] == SCHEMA
-    assert said["model"] == "gem"
-    assert json.loads(said["arguments"]) == model.arguments() == {"backbone": "test_resnet", "p": 2.0}
-    assert int(said["dim"]) == model.dim
-    assert json.loads(said["trained"]) is True
-    assert json.loads(said["provenance"]) == {"epochs": 3}
+    assert {key: said[key] for key in ("schema", "model", "imgret")} == {
+        "schema": "imgret.onnx/1",
+        "model": "gem",
+        "imgret": imgret.__version__,
+    }
     assert said["sha256"] == digest(model.state_dict())
-    assert json.loads(said["mean"]) == model.mean.flatten().tolist()
-    assert json.loads(said["std"]) == model.std.flatten().tolist()
-    assert said["imgret"] == imgret.__version__
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.onnx", "a.safetensors"]
+    values = {key: json.loads(said[key]) for key in ("arguments", "dim", "trained", "provenance", "mean", "std")}
+    assert values == {
+        "arguments": {"backbone": "test_resnet", "p": 2.0},
+        "dim": model.dim,
+        "trained": True,
+        "provenance": {"epochs": 3},
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+    }
+
+
+def test_the_recipe_of_the_cookbook_gives_the_descriptor_of_extract(exported, tmp_path, monkeypatch):
+    model, done = exported
+    page = Path(__file__).parents[2] / "docs/cookbook.md"
+    (recipe,) = [part for part in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) if "onnx" in part]
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path, "photo.jpg", 3, (1500, 900))
+    (tmp_path / "model.onnx").symlink_to(done.path)
+    found: dict = {}
+    exec(recipe, found)
+    decoded = decode(find(["photo.jpg"]).images[0], DecodeRule(size=1024))
+    pixels = torch.tensor(decoded.pixels).permute(2, 0, 1)[None] / 255
+    with torch.inference_mode():
+        expected = model(pixels).numpy()
+    assert found["descriptors"].shape == (1, model.dim)
+    assert (found["descriptors"] * expected).sum() > 0.9999
 
 
 class Elsewhere(MeanColour):
