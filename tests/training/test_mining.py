@@ -333,7 +333,7 @@ def test_tuples_that_processes_cannot_share_are_said(photos, tmp_path):
 
 def test_a_model_that_diverges_while_mining_stops_the_run_and_the_checkpoint_is_kept(photos, tmp_path, monkeypatch):
     trainer = trainer_of(recipe_of(photos), tmp_path / "run")
-    monkeypatch.setattr(trainer, "_need_sound_weights", lambda epoch: None)
+    monkeypatch.setattr(trainer, "_check_weights", lambda epoch: None)
     epochs = []
 
     def judge(model):
