@@ -1,6 +1,7 @@
 import errno
 import os
 import sys
+import threading
 import types
 
 import pytest
@@ -135,6 +136,34 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, call):
             SpaceError, match="no space left while writing .*metrics.jsonl; the last checkpoint is safe"
         ):
             journal.write(1, loss=1.0)
+
+
+def test_what_a_full_disk_left_in_the_buffer_does_not_hide_the_line_about_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SpaceError), Journal(tmp_path, quiet) as journal:  # noqa: PT012
+        journal._file.close()
+        monkeypatch.setattr(journal, "_file", types.SimpleNamespace(write=full, flush=full, close=full))
+        journal.write(1, loss=1.0)
+
+
+def test_a_full_disk_under_tensorboard_is_one_line_and_its_thread_says_nothing(tmp_path, board, monkeypatch, capsys):
+    def dies(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def in_a_thread(*_):  # as TensorBoard does: its thread dies aloud, and the next call raises what it died of
+        thread = threading.Thread(target=dies)
+        thread.start()
+        thread.join()
+        dies()
+
+    hook = threading.excepthook
+    monkeypatch.setattr(Board, "add_scalar", in_a_thread)
+    with pytest.raises(SpaceError, match="no space left"), Journal(tmp_path, quiet) as journal:
+        journal.write(1, loss=1.0)
+    assert capsys.readouterr().err == ""
+    assert threading.excepthook is hook
 
 
 def test_sync_asks_the_disk(tmp_path, monkeypatch):

@@ -15,11 +15,16 @@ import torch
 from imgret import workflows
 from imgret.errors import ImgretError
 from imgret.models import load_model
+from imgret.store import failures as register
+from imgret.store.lock import WriterLock
+from imgret.tables import resolve
 from imgret.training import checkpoints, journal
 from imgret.training.loop import Trainer
+from imgret.training.losses import LOSSES
+from imgret.training.losses.classifiers import ArcFace
 from imgret.training.recipe import Recipe
 from imgret.training.recipe_file import from_dict, to_toml
-from imgret.training.start import start_loss, start_model
+from imgret.training.start import classifier_note, start_loss, start_model
 from imgret.workflows.training import training_sets
 from tests.pictures import save
 
@@ -141,6 +146,14 @@ def test_a_finished_run_is_not_begun_again(photos, tmp_path):
     assert (tmp_path / "run" / journal.METRICS).read_bytes() == before
 
 
+def test_a_run_that_stopped_early_is_not_begun_again(photos, tmp_path):
+    recipe = recipe_of(photos, schedule__epochs=5, validation__patience=1, validation__hold_out=0.34)
+    run(recipe, tmp_path / "run", validate=lambda model: 0.5)  # the second is no better
+    report, _ = run(recipe, tmp_path / "run", validate=lambda model: 0.9)
+    assert (report.stopped, report.images) == ("no better for 1 validations", 0)
+    assert report.progress.best_score == 0.5
+
+
 def test_another_recipe_does_not_go_on_in_the_same_folder(photos, tmp_path):
     run(recipe_of(photos), tmp_path / "run")
     with pytest.raises(ImgretError, match=r"schedule\.epochs"):
@@ -160,6 +173,118 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(phot
     with pytest.raises(ImgretError, match=r"the loss is nan in epoch 2, batch 3 of 6; the last good checkpoint"):
         trainer.run()
     assert checkpoints.load(tmp_path / "run/last.pt", trainer.identity).progress.epoch == 1
+
+
+def test_a_step_that_spoils_the_weights_reaches_no_checkpoint_and_no_validation(photos, tmp_path):
+    recipe = recipe_of(photos, schedule__epochs=3, validation__hold_out=0.34)
+    judged = []
+
+    def poison(done, total, loss, rate):
+        if done == total * 2 // 3:  # after the last step of the second epoch, whose loss was a number
+            with torch.no_grad():
+                trainer.model.projection.fc.weight[0, 0] = float("inf")
+
+    def validate(model):
+        judged.append(1)
+        return 0.5
+
+    images, _ = training_sets(recipe)
+    options = {"say": lambda text: None, "show": poison, "validate": validate}
+    trainer = Trainer(recipe, tmp_path / "run", images, torch.device("cpu"), "fp32", **options)
+    with pytest.raises(
+        ImgretError, match=r"the weights are no numbers any more in epoch 2, .*the last good checkpoint"
+    ):
+        trainer.run()
+    assert checkpoints.load(tmp_path / "run/last.pt", trainer.identity).progress.epoch == 1
+    assert len(judged) == 1
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_does_not_speak_of_one(photos, tmp_path):
+    with pytest.raises(ImgretError, match=r"the loss is nan in epoch 1, batch 2 of 6; no checkpoint in "):
+        run(recipe_of(photos, optimiser__lr=1e30), tmp_path / "run")
+
+
+def test_images_that_fail_are_listed_in_the_run_and_stay_listed(photos, tmp_path):
+    run(recipe_of(photos), tmp_path / "run")
+    (found,) = register.load(tmp_path / "run/failures.csv")
+    assert (found.id, found.reason) == ("class-0/broken.png", "unreadable")
+    assert found.path == str(photos / "class-0/broken.png")
+    assert found.bytes == len(b"no image")
+    again, _ = run(recipe_of(photos), tmp_path / "run")  # trained to its end, opens nothing
+    assert set(again.failed) == {"class-0/broken.png"}
+
+
+def test_images_left_out_of_size_groups_are_listed_too(photos, tmp_path):
+    report, said = run(recipe_of(photos, batches__kind="size-groups", batches__batch_size=4), tmp_path / "run")
+    assert any("1 images cannot be opened and are left out, the first is class-0/broken.png" in line for line in said)
+    assert set(report.failed) == {one.id for one in register.load(tmp_path / "run/failures.csv")}
+
+
+def test_a_run_without_failures_has_no_list_of_them(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos", ignore=shutil.ignore_patterns("broken*"))
+    run(recipe_of(tmp_path / "photos", schedule__epochs=1), tmp_path / "run")
+    assert not (tmp_path / "run/failures.csv").exists()
+
+
+def test_without_a_single_good_image_there_is_no_run(tmp_path):
+    for number in range(8):
+        path = save(tmp_path / "photos", f"{number % 2}/{number}.png", number)
+        path.write_bytes(path.read_bytes()[:-60])  # the header can be read, the pixels cannot
+    with pytest.raises(ImgretError, match=r"no step was made in epoch 1: .*failures.csv says why"):
+        run(recipe_of(tmp_path / "photos"), tmp_path / "run")
+    assert len(register.load(tmp_path / "run/failures.csv")) == 8
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_judged_images_that_fail_are_listed(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    for number in range(CLASSES):
+        (tmp_path / f"photos/class-{number}/broken.png").write_bytes(b"no image")
+    recipe = recipe_of(tmp_path / "photos", validation__hold_out=0.34, validation__image_size=64, schedule__epochs=1)
+    report = workflows.train(recipe, tmp_path / "run")
+    judged = training_sets(recipe)[1]
+    broken = {image.id for image in judged.images if image.id.endswith("broken.png")}
+    assert len(broken) == 2  # of six classes two are held out
+    assert broken < set(report.failed) == {one.id for one in register.load(tmp_path / "run/failures.csv")}
+
+
+def test_a_folder_that_is_being_trained_into_is_left_alone(photos, tmp_path):
+    (tmp_path / "run").mkdir()
+    with WriterLock(tmp_path / "run", "run.lock"), pytest.raises(ImgretError, match=r"run is being written by process"):
+        workflows.train(recipe_of(photos), tmp_path / "run")
+    assert os.listdir(tmp_path / "run") == ["run.lock"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ImgretError, match="file cannot be made: .*name another folder with -o"):
+        workflows.train(recipe_of(photos), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "optimiser", "world", "words"),
+    [
+        # a matrix of 81,313 x 512 x 4 bytes is 0.1665 GB; three are kept, four more and 6 x 64 x 81,313 x 4 bytes come
+        ("arcface", {}, "sgd", 1, "keeps 0.5 GB in each process (weights, gradient, momenta) and takes about 1.3 GB"),
+        ("arcface", {}, "adamw", 2, "keeps 0.83 GB"),  # five: two momenta, and the averaged gradient
+        (
+            "sharded-arcface",
+            {"sample": 0.1},
+            "sgd",
+            1,
+            "keeps 0.5 GB in each process (weights, gradient, momenta) and takes about 0.58",
+        ),
+    ],
+)
+def test_a_large_classifier_is_said(photos, name, arguments, optimiser, world, words):
+    recipe = recipe_of(photos, loss__name=name, batches__batch_size=64, optimiser__name=optimiser)
+    loss = resolve(LOSSES[name].target)(512, 81313, **arguments)
+    said = classifier_note(loss, recipe, world)
+    assert words in said
+    assert ("loss.name=sharded-arcface" in said) == (name == "arcface")
+    assert ("loss.arguments.sample=0.1" in said) == (not arguments)
+
+
+def test_a_small_classifier_is_not_worth_a_line(photos):
+    assert classifier_note(ArcFace(512, 11318), recipe_of(photos), 1) is None
+    assert classifier_note(torch.nn.Linear(20000, 20000, device="meta"), recipe_of(photos), 1) is None
 
 
 def test_early_stopping_keeps_the_best(photos, tmp_path):
@@ -282,7 +407,9 @@ def test_the_command_trains_and_extract_takes_the_weights(photos, tmp_path, monk
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.toml").write_text(to_toml(recipe_of(photos)))
-    command("train", "recipe.toml", "-o", "run", "--epochs", 1, "--set", "optimiser.lr=0.01", "-q")
+    more = ("--set", "optimiser.lr=0.01", "--set", "run.seed=3")  # one of them has an option of its own
+    command("train", "recipe.toml", "-o", "run", "--epochs", 1, *more, "-q")
+    assert "seed = 3" in (tmp_path / "run/recipe.toml").read_text()
     assert json.loads((tmp_path / "run" / journal.METRICS).read_text().splitlines()[0])["step"] == 1
     command("extract", photos, "-o", "store", "--model", "run/best.safetensors", "--image-size", 64, "--workers", 0)
     assert command("index", "store", "-o", "index") == ""

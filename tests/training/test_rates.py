@@ -4,6 +4,7 @@ from torch import nn
 
 from imgret.models import MODELS
 from imgret.models.weights import build
+from imgret.training.losses.sharded import ShardedArcFace
 from imgret.training.rates import parameter_groups
 from imgret.training.recipe import Optimiser, Rates
 from tests.models.tiny import tiny_backbone
@@ -124,6 +125,12 @@ def test_the_classifier_of_a_loss_is_head_and_decays():
     found = placed(tiny("gem"), loss)
     assert found["loss.weight"] == ("head", 0.5, 0.25)
     assert found["loss.bias"] == ("head", 0.5, 0.0)
+
+
+@pytest.mark.parametrize(("sample", "decay"), [(1.0, 0.25), (0.5, 0.0)])
+def test_centres_that_are_sampled_do_not_decay(sample, decay):
+    # a row that was not drawn would shrink, though no image was held against it
+    assert placed(tiny("gem"), ShardedArcFace(4, 6, sample=sample))["loss.weight"] == ("head", 0.5, decay)
 
 
 def test_by_default_p_and_gates_learn_ten_times_as_fast():
