@@ -93,7 +93,11 @@ def write_onnx(loaded: LoadedModel, path: Path, provenance: Mapping[str, Any]) -
     """
     check_installed()
     data = _exported(loaded, provenance)
-    agreements = list(_compared(loaded.model, data))
+    try:
+        agreements = list(_compared(loaded.model, data))
+    except Exception as error:  # onnxruntime's have no base class of their own
+        reason = " ".join(str(error).split())
+        raise ExportError(f"{path} was not written: onnxruntime cannot run it at every size: {reason}") from error
     for one in agreements:
         if not one.holds:
             raise ExportError(
@@ -162,6 +166,7 @@ def _compared(model: DescriptorModel, data: bytes) -> Iterator[Agreement]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # it would take every core, whatever torch was told
+    options.log_severity_level = 4  # what it would print on stderr is in what it raises
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in CHECKED:

@@ -145,6 +145,21 @@ def test_a_file_that_differs_is_not_left_and_the_older_one_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+class Slides(MeanColour):
+    """Its window is as high as the image, and in the graph as high as the example was."""
+
+    def describe(self, images):
+        return torch.einsum("bcwh,h->bc", images.unfold(2, images.shape[2], 1)[:, :, 0], images[0, 0, :, 0])
+
+
+def test_a_file_that_runs_at_one_size_only_is_not_written(tmp_path, capfd):
+    with pytest.raises(ExportError, match="a.onnx was not written: onnxruntime cannot run it at every size") as caught:
+        write_onnx(loaded(Slides()), tmp_path / "a.onnx", {})
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")  # onnxruntime would print on its own
+
+
 class Reads(MeanColour):
     """What it does depends on the pixels, which no graph can follow."""
 
