@@ -224,7 +224,7 @@ def test_the_command_line_changes_single_values_and_is_checked_too():
     assert (changed.schedule.epochs, changed.model.arguments, changed.data.dataset) == (3, {"dim": 64}, "photos")
     assert changed.optimiser == recipe.optimiser
     assert override(recipe, **{"schedule.epochs": None}) == recipe
-    assert recipe.schedule.epochs == 10
+    assert recipe.schedule.epochs == 8
     assert recipe.model.arguments == {"dim": 256}
     with pytest.raises(ImgretError, match="command line: schedule.epochs must be at least 1, got 0"):
         override(recipe, **{"schedule.epochs": 0})
