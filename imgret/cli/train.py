@@ -77,6 +77,7 @@ def train(
     from imgret import workflows
     from imgret.cli import console
 
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # of torchrun's processes, the first talks
     say = console.speaker(quiet)
     if verbose:
         say(json.dumps(as_dict(asked), indent=1))

@@ -392,10 +392,11 @@ def test_two_processes_are_one_with_twice_the_batch(photos, tmp_path):
     # A batch norm in the head would see each process's share alone; gem has none.
     recipe = replace(recipe, model=replace(recipe.model, name="gem", arguments={}))
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
-    train = ["-m", "imgret", "train", str(tmp_path / "recipe.toml"), "-q", "-o"]
+    train = ["-m", "imgret", "train", str(tmp_path / "recipe.toml"), "-o"]
     subprocess.run([sys.executable, *train, str(tmp_path / "one")], check=True, timeout=300)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run([*torchrun, *train, str(tmp_path / "two")], check=True, timeout=300)
+    said = subprocess.run([*torchrun, *train, str(tmp_path / "two")], check=True, timeout=300, stderr=subprocess.PIPE)
+    assert said.stderr.count(b"1 epochs, 3 steps") == 1  # one of the two talks
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
     one, two = (load_model(tmp_path / name / "best.safetensors").model.state_dict() for name in ("one", "two"))
     for key, tensor in one.items():

@@ -26,7 +26,7 @@ def test_the_end_of_another_process_is_one_line_and_a_bug_stays_one(monkeypatch,
     left = []
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(1))
-    with pytest.raises(raised, match=words), joined(cuda=False) as processes:
+    with pytest.raises(raised, match=words), joined(cuda=False) as processes:  # noqa: PT012
         assert (processes.rank, processes.world, processes.first) == (1, 2, False)
         raise error
     assert left == [1]
