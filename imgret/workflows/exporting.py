@@ -45,6 +45,6 @@ def export_onnx(
     loaded = load_model(model, backbone=backbone, weights=weights, seed=seed, offline=offline, say=say)
     file = next((Path(path) for path in (model, weights) if is_weights_file(path)), None)
     provenance = read_card(file)["provenance"] if file is not None else loaded.identity["weights"]
-    say(f"writing {loaded.identity['model']} as ONNX and comparing the two; this takes a minute or more")
+    say(f"writing {loaded.identity['model']} as ONNX and comparing the two; this can take some minutes")
     agreements = write_onnx(loaded, output, provenance)
     return OnnxExport(output, output.stat().st_size, loaded.trained, agreements)
