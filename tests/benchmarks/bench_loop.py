@@ -65,13 +65,14 @@ def main() -> None:
         "model.backbone": arguments.backbone,
         "batches.size": arguments.size,
         "schedule.epochs": 1,
+        "schedule.warmup_epochs": 0.0,
         "validation.hold_out": 0.0,
     }
     recipe = override(read(arguments.recipe), **values)
     device = torch.device("cpu")
     precision = resolve_precision("auto", device)
     images, _ = training_sets(recipe)
-    plan = start_plan(recipe, images, 0, lambda text: None)
+    plan = start_plan(recipe, images, 0, lambda text: None, lambda row, why: None)
     planned: list[Batch] = plan.batches(0)[: arguments.batches]
     shapes = [batch.size for batch in planned]
     start = time.perf_counter()
