@@ -288,7 +288,7 @@ class Trainer:
         every = [parameter.detach() for group in self.optimiser.param_groups for parameter in group["params"]]
         (norm,) = self.processes.mean(nn.utils.get_total_norm(every).view(1))
         if not _finite(norm):
-            raise self._diverged("the weights are no numbers any more", epoch, self.progress.batch)
+            raise self._diverged("the weights are not finite", epoch, self.progress.batch)
 
     def _diverged(self, what: str, epoch: int, place: int) -> ImgretError:
         return checkpoints.diverged(self.folder, f"{what} in epoch {epoch + 1}, batch {place} of {len(self.plan)}")

@@ -357,7 +357,9 @@ def test_weights_that_the_last_step_has_broken_are_not_saved(photos, tmp_path):
                 next(trainer.model.parameters()).fill_(float("nan"))
 
     trainer = trainer_of(recipe_of(photos), tmp_path / "run", show=poison)
-    with pytest.raises(ImgretError, match="the weights are not finite in epoch 2; the last good checkpoint is kept"):
+    with pytest.raises(
+        ImgretError, match="the weights are not finite in epoch 2, batch 6 of 6; the last good checkpoint is kept"
+    ):
         trainer.run()
     assert checkpoints.load(tmp_path / "run/last.pt", trainer.identity).progress.epoch == 1
 
