@@ -94,7 +94,7 @@ def extract(
 ) -> None:
     """Compute one descriptor per image and write HDF5 shards. Run again to add what is new or changed.
 
-    Example: imgret extract photos/ -o store --model gem
+    Example: imgret extract photos/ -o store
     """
     if not images and list_file is None:
         raise typer.BadParameter("name images, folders or - for stdin, or give --list FILE")
@@ -126,11 +126,10 @@ def extract(
         strict=strict,
         dry_run=dry_run,
     )
-    if model is not None and not model.endswith(".safetensors"):
-        from imgret.models import MODELS
-        from imgret.tables import look_up
+    if model is not None:
+        from imgret.models import check_name
 
-        look_up(MODELS, "model", model)  # before torch loads
+        check_name(model)  # before torch loads
 
     from imgret import workflows
     from imgret.cli import console

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from imgret.errors import WeightsError
 from imgret.extraction import recipe as recipes
 from imgret.extraction.describe import Describer, library_versions, resolve_device, resolve_precision
 from imgret.extraction.job import SCALES, ExtractJob, Say
-from imgret.models import MODELS
+from imgret.models import DEFAULT_MODEL, is_weights_file
 from imgret.models.weights import LoadedModel, load_model
 from imgret.store.store import Store, fingerprint_of
 
@@ -31,15 +31,10 @@ class LoadedDescriber:
 
 def load_for_job(job: ExtractJob, say: Say) -> LoadedDescriber:
     """The model for a store that does not exist yet."""
-    if job.model is None:
-        raise WeightsError(
-            "name a model: none ships its weights with imgret yet. For public ImageNet features (downloaded once): "
-            "--model gem; to try the chain with random weights: --model gem --backbone resnet18 --weights none"
-        )
     weights = "auto" if job.weights is None else job.weights
-    loaded = load_model(
-        job.model, backbone=job.backbone, weights=weights, seed=job.seed or 0, offline=job.offline, say=say
-    )
+    # A weights file and no name: the file says what it is.
+    name = job.model or (weights if is_weights_file(weights) else DEFAULT_MODEL)
+    loaded = load_model(name, backbone=job.backbone, weights=weights, seed=job.seed or 0, offline=job.offline, say=say)
     return _ready(loaded, job.device, job.precision, job.scales or SCALES, job.compile)
 
 
@@ -56,6 +51,8 @@ def load_for_recipe(
 ) -> LoadedDescriber:
     """The model a recipe names, checked to be the very same; `weights` says where its file is now."""
     made_with = recipe["weights"]
+    if made_with["source"] == "package":
+        return _ready_from_package(recipe, say, device, weights, compile, where)
     if made_with["source"] == "file":
         path = Path(weights or origin.get("path", ""))
         if not path.is_file():
@@ -80,16 +77,30 @@ def load_for_recipe(
     return ready
 
 
+def _ready_from_package(
+    recipe: Mapping[str, Any], say: Say, device: str, weights: str | None, compile: bool, where: Path | str
+) -> LoadedDescriber:
+    """The model that ships, or that of another version of imgret in the file `weights`."""
+    made_with = recipe["weights"]
+    loaded = load_model(weights or made_with["name"], say=say)
+    if loaded.identity["weights"]["sha256"] != made_with["sha256"]:
+        raise WeightsError(
+            f"{where} was made with the {made_with['name']} that another version of imgret ships; extract again into "
+            "a new store, or give that version's file with --weights FILE"
+        )
+    ready = _ready(loaded, device, recipe["precision"], recipe["scales"], compile)
+    return replace(ready, identity={**ready.identity, "weights": dict(made_with)})
+
+
 def _ready(loaded: LoadedModel, device: str, precision: str | None, scales: Any, compile: bool) -> LoadedDescriber:
     place = resolve_device(device)
     resolved = resolve_precision(precision, place)
-    card = MODELS[loaded.identity["model"]]
     return LoadedDescriber(
         describer=Describer(loaded.model, place, resolved, scales, compile),
         identity=dict(loaded.identity),
         origin=dict(loaded.origin),
         dim=loaded.model.dim,
-        image_size=card.image_size,
+        image_size=loaded.image_size,
         precision=resolved,
         trained=loaded.trained,
     )

@@ -15,7 +15,6 @@ from imgret.extraction.describe import resolve_device
 from imgret.extraction.job import Say, quiet
 from imgret.images.decode import DecodeRule, Undecodable, decode
 from imgret.images.files import ImageFile
-from imgret.models import MODELS
 from imgret.models.base import DescriptorModel
 from imgret.models.sight import Geometry, seen_size, view_geometry
 from imgret.models.weights import load_model
@@ -104,4 +103,4 @@ def load_looker(
     place = resolve_device(device)
     loaded = load_model(model, backbone=backbone, weights=weights, seed=seed, offline=offline, say=say)
     ready = loaded.model.eval().requires_grad_(False).to(place).to(memory_format=torch.channels_last)
-    return Looker(ready, place, loaded.identity, MODELS[loaded.identity["model"]].image_size, loaded.trained)
+    return Looker(ready, place, loaded.identity, loaded.image_size, loaded.trained)

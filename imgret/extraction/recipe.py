@@ -9,6 +9,7 @@ from typing import Any
 from imgret.errors import RecipeError
 from imgret.extraction.job import DECODE, EXIF, SCALES, STORE_DTYPE, ExtractJob
 from imgret.images.decode import DecodeRule
+from imgret.models import SHIPPED
 from imgret.models.weights_card import read_card
 
 _WORDS = {
@@ -49,7 +50,12 @@ def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
         "store_dtype": job.store_dtype,
         "precision": None if job.precision == "auto" else job.precision,
     }
-    if job.model is not None and not job.model.endswith(".safetensors"):
+    weights = recipe["weights"]
+    if job.model in SHIPPED:
+        asked_name = weights["name"] if weights["source"] == "package" else recipe["model"]
+        if job.model != asked_name:
+            raise _differs(job.output, "model", asked_name, job.model)
+    elif job.model is not None and not job.model.endswith(".safetensors"):
         asked["model"] = job.model
     for key, value in asked.items():
         if value is not None and value != recipe[key]:
@@ -66,11 +72,11 @@ def _check_weights(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
         if (card["model"], card["sha256"]) != (recipe["model"], ours["sha256"]):
             raise _differs(job.output, "weights", ours, {"source": file, "sha256": card["sha256"]})
         return
-    kind = {"none": "none", "auto": "timm"}.get(job.weights or "", ours["source"])
-    if kind != ours["source"]:
+    kinds = {"none": ("none",), "auto": ("timm", "package")}.get(job.weights or "", (ours["source"],))
+    if ours["source"] not in kinds:
         raise _differs(job.output, "weights", ours["source"], job.weights)
     if job.seed is not None and job.seed != ours.get("seed"):
-        raise _differs(job.output, "weights", ours, f"{kind}, seed {job.seed}")
+        raise _differs(job.output, "weights", ours, f"{ours['source']}, seed {job.seed}")
 
 
 def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -38,6 +38,35 @@ class ModelCard:
     equations: tuple[tuple[str, str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class ShippedModel:
+    """A trained model in the package: a row of MODELS with a trunk, a dimension, an image size and weights.
+
+    The rest is in the file itself: see `shipped_file` and `read_card`. `parameters` and `gmacs` are as in ModelCard.
+    """
+
+    model: str
+    backbone: str
+    dim: int
+    image_size: int
+    summary: str
+    parameters: int
+    gmacs: float
+
+
+DEFAULT_MODEL = "glam-small"
+SHIPPED: dict[str, ShippedModel] = {
+    "glam-small": ShippedModel(
+        "glam",
+        backbone="mobilenetv4_conv_small",
+        dim=512,
+        image_size=320,
+        summary="GLAM on a light trunk, trained by this project; the default",
+        parameters=2_721_817,
+        gmacs=0.0,
+    ),
+}
+
 MODELS: dict[str, ModelCard] = {
     "gem": ModelCard(
         "imgret.models.gem:GeMModel",
@@ -185,31 +214,43 @@ _HOMES = {
 }
 
 __all__ = [
+    "DEFAULT_MODEL",
     "MODELS",
+    "SHIPPED",
     "DescriptorModel",
     "LoadedModel",
     "ModelCard",
+    "ShippedModel",
     "check_name",
     "is_weights_file",
     "load_model",
     "read_card",
     "save_weights",
+    "shipped_file",
 ]
 
 
+def shipped_file(name: str) -> Path:
+    """The weights file of a row of SHIPPED; WeightsError when this installation lacks it."""
+    path = Path(__file__).parent / "shipped" / f"{name}{WEIGHTS_SUFFIX}"
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing from this installation: pip install --force-reinstall imgret")
+    return path
+
+
 def is_weights_file(name: str | Path) -> bool:
-    """Whether `name` means a file (`*.safetensors`) rather than a row of MODELS."""
-    return str(name) not in MODELS and str(name).endswith(WEIGHTS_SUFFIX)
+    """Whether `name` means a file (`*.safetensors`) rather than the name of a model."""
+    return str(name) not in {*SHIPPED, *MODELS} and str(name).endswith(WEIGHTS_SUFFIX)
 
 
 def check_name(name: str | Path) -> None:
     """Check a model name before anything heavy loads.
 
-    UnknownNameError ("did you mean") unless it is a row of MODELS or a `*.safetensors` path;
+    UnknownNameError ("did you mean") unless it is a row of SHIPPED or MODELS or a `*.safetensors` path;
     WeightsError when that path holds no file.
     """
     if not is_weights_file(name):
-        look_up(MODELS, "model", str(name))
+        look_up({**SHIPPED, **MODELS}, "model", str(name))
     elif not Path(name).is_file():
         raise WeightsError(f"{name}: no such weights file")
 

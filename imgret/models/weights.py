@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from imgret import atomic
 from imgret.errors import WeightsError
-from imgret.models import MODELS, WEIGHTS_SUFFIX, check_name, is_weights_file
+from imgret.models import MODELS, SHIPPED, WEIGHTS_SUFFIX, check_name, is_weights_file, shipped_file
 from imgret.models.base import DescriptorModel
 from imgret.models.weights_card import SCHEMA, read_card
 from imgret.nn.backbones import check_backbone, fetch_pretrained, pretrained_source, say_on_stderr
@@ -31,12 +31,13 @@ class LoadedModel:
 
     `identity` is JSON and equal exactly when the descriptors are: model, backbone, arguments, and the
     weights' source and digest. `origin` says where the weights came from (a path, an address) and is
-    no part of it. `trained` is False for random weights.
+    no part of it. `trained` is False for random weights. `image_size` is the longer side that the model is for.
     """
 
     model: DescriptorModel
     identity: dict[str, Any]
     trained: bool
+    image_size: int
     origin: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +53,7 @@ def load_model(
 ) -> LoadedModel:
     """The model called `name`, or the one a `*.safetensors` file describes, on the CPU in eval mode.
 
-    `weights` is "auto" (the file `name`, or a pretrained trunk where the model needs no more), "none"
+    `weights` is "auto" (those that ship, the file `name`, or a pretrained trunk where the model needs no more), "none"
     (random from `seed`, the same on every run) or a file. `offline`, or HF_HUB_OFFLINE in the
     environment, forbids downloads; before one, `say` is told address and size. `arguments` go to the
     model's constructor. The global random state is left as it was.
@@ -66,6 +67,8 @@ def load_model(
         if str(weights) not in ("auto", str(name)):
             raise WeightsError(f"{name} brings its own weights; leave out --weights {weights}")
         return _from_file(Path(name), None, given)
+    if str(name) in SHIPPED:
+        return _shipped(str(name), str(weights), given, seed)
     if backbone is not None and MODELS[str(name)].backbone != "none":
         check_backbone(backbone)
     if str(weights) == "auto":
@@ -86,12 +89,20 @@ def build(name: str, arguments: Mapping[str, Any], seed: int = 0) -> DescriptorM
 
 
 def save_weights(
-    model: DescriptorModel, path: str | Path, provenance: Mapping[str, Any], *, trained: bool = True
+    model: DescriptorModel,
+    path: str | Path,
+    provenance: Mapping[str, Any],
+    *,
+    trained: bool = True,
+    image_size: int | None = None,
+    half: bool = False,
 ) -> None:
     """Write a weights file that `load_model` needs nothing else to read, whole or not at all.
 
-    `provenance` is JSON: what it was trained on, by which command, with which scores. ValueError for a
-    model that is in no row of MODELS.
+    `provenance` is JSON: what it was trained on, by which command, with which scores. `image_size` is the longer side
+    in pixels that the model is for, if not its card's. `half` stores float32 tensors in float16, in half the space;
+    they are float32 again once loaded. ValueError for a model that is in no row of MODELS, and for values that
+    float16 cannot hold.
     """
     path = Path(path)
     target = f"{type(model).__module__}:{type(model).__qualname__}"
@@ -99,6 +110,11 @@ def save_weights(
     if not names:
         raise ValueError(f"{target} is in no row of MODELS, so a weights file could not say how to build it")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {key: value.half() if value.dtype == torch.float32 else value for key, value in state.items()}
+        lost = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+        if lost:
+            raise ValueError(f"{lost[0]} has values that float16 cannot hold")
     metadata = {
         "schema": SCHEMA,
         "model": names[0],
@@ -107,6 +123,7 @@ def save_weights(
         "trained": json.dumps(trained),
         "provenance": json.dumps(dict(provenance), sort_keys=True),
         "sha256": digest(state),
+        **({} if image_size is None else {"image_size": str(image_size)}),
     }
     atomic.write_bytes(path, safetensors.torch.save(state, metadata))
 
@@ -124,9 +141,10 @@ def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callab
     """A model whose trunk timm has trained; WeightsError for one that needs more than that."""
     card = MODELS[name]
     if card.weights != "trunk":
+        ours = next((f" (--model {other} has)" for other, shipped in SHIPPED.items() if shipped.model == name), "")
         raise WeightsError(
-            f"no trained weights ship for {name}: give --weights FILE{WEIGHTS_SUFFIX}, make one with "
-            f"imgret train, or ask for random ones with --weights none (for tests only)"
+            f"no trained weights ship for {name} of this size{ours}: give --weights FILE{WEIGHTS_SUFFIX}, make one "
+            f"with imgret train, or ask for random ones with --weights none (for tests only)"
         )
     backbone = arguments.get("backbone", card.backbone)
     file = fetch_pretrained(backbone, offline, say)  # now, so that building finds it in the cache
@@ -137,6 +155,21 @@ def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callab
     where, _ = pretrained_source(backbone)
     source = {"source": "timm", "name": where.rpartition("/timm/")[2]}
     return _loaded(name, model, source, trained=True, origin={"address": where})
+
+
+def _shipped(name: str, weights: str, given: dict[str, Any], seed: int) -> LoadedModel:
+    """A model of the package, or with weights "none" the same at random."""
+    file = shipped_file(name)
+    if weights == "auto":
+        loaded = _from_file(file, None, given)
+        source = {"source": "package", "name": name, "sha256": loaded.identity["weights"]["sha256"]}
+        return replace(loaded, identity={**loaded.identity, "weights": source})
+    if weights != "none":
+        raise WeightsError(f"{name} brings its own weights; for others: --model {weights}")
+    card = read_card(file)
+    model = build(card["model"], {**card["arguments"], **given}, seed)
+    random = _loaded(card["model"], model, {"source": "none", "seed": seed}, trained=False)
+    return replace(random, image_size=card["image_size"])
 
 
 def _from_file(path: Path, wanted: str | None, given: dict[str, Any]) -> LoadedModel:
@@ -164,7 +197,9 @@ def _from_file(path: Path, wanted: str | None, given: dict[str, Any]) -> LoadedM
     if digest(state) != card["sha256"]:
         raise WeightsError(f"{path} is damaged: its tensors do not match its own digest; copy it again")
     model.load_state_dict(state)
-    return _loaded(name, model, {"source": "file"}, trained=card["trained"], origin={"path": str(path.absolute())})
+    origin = {"path": str(path.absolute())}
+    loaded = _loaded(name, model, {"source": "file"}, trained=card["trained"], origin=origin)
+    return loaded if card["image_size"] is None else replace(loaded, image_size=card["image_size"])
 
 
 def _check_state(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -198,4 +233,4 @@ def _loaded(
         "arguments": arguments,
         "weights": {**source, "sha256": digest(model.state_dict())},
     }
-    return LoadedModel(model.eval(), identity, trained, origin or {})
+    return LoadedModel(model.eval(), identity, trained, MODELS[name].image_size, origin or {})

@@ -21,8 +21,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """The description inside a weights file.
 
     Keys: schema, model, arguments, dim, trained, provenance, sha256 (of the tensors), parameters (how
-    many values), bytes (of the file). Checks that the file is whole by its size, not its digest. WeightsError
-    when it is missing, not safetensors, cut short, or not written by imgret.
+    many values), bytes (of the file), image_size (None: the model's usual one). Checks that the file is whole by its
+    size, not its digest. WeightsError when it is missing, not safetensors, cut short, or not written by imgret.
     """
     path = Path(path)
     header, size = _read_header(path)
@@ -42,6 +42,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
             "trained": json.loads(metadata["trained"]),
             "provenance": json.loads(metadata["provenance"]),
             "sha256": metadata["sha256"],
+            "image_size": int(metadata["image_size"]) if "image_size" in metadata else None,
             "parameters": sum(math.prod(tensor["shape"]) for tensor in header.values()),
             "bytes": size,
         }

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from imgret import atomic
 from imgret.datasets.labelled import LabelledImages
 from imgret.errors import ImgretError
 from imgret.models.base import DescriptorModel
-from imgret.nn.map_supervision import map_supervision
-from imgret.nn.recording import recorded
 from imgret.store.failures import Failure
 from imgret.training import checkpoints, failures, journal, spread
 from imgret.training.batches.loading import load
@@ -29,8 +27,9 @@ from imgret.training.batches.tuple_loading import TrainTuples
 from imgret.training.batches.tuples import TuplePlan
 from imgret.training.checkpoints import Progress
 from imgret.training.curves import write_curves
-from imgret.training.forward import EveryShape, as_images, autocast
+from imgret.training.forward import EveryShape
 from imgret.training.mining import Miner
+from imgret.training.objective import Objective
 from imgret.training.processes import ALONE, Processes
 from imgret.training.recipe import Recipe, deciding
 from imgret.training.recipe_file import to_toml
@@ -43,6 +42,7 @@ from imgret.training.start import (
     start_optimiser,
     start_plan,
     start_schedule,
+    start_tutor,
 )
 
 Validate = Callable[[DescriptorModel], float]
@@ -110,7 +110,10 @@ class Trainer:
         self.plan = start_plan(recipe, self.images, self.workers, talk, self._note, self.pairs)
         accumulate = recipe.batches.accumulate
         self.steps_per_epoch = -(-len(self.plan) // accumulate)
-        self.optimiser = start_optimiser(self.model, self.loss, recipe.optimiser)
+        where = self.device, self.precision
+        self.tutor = start_tutor(recipe, self.model, self.images, self.folder, *where, processes.rank)
+        learned = self.loss if self.tutor is None else nn.ModuleList([self.loss, self.tutor.lesson])
+        self.optimiser = start_optimiser(self.model, learned, recipe.optimiser)
         self.schedule = start_schedule(self.optimiser, recipe.schedule, self.steps_per_epoch)
         self.scaler = spread.gradient_scaler(self.device, self.precision == "fp16", self.loss)
         self.parts: dict[str, Any] = {
@@ -119,13 +122,17 @@ class Trainer:
             "schedule": self.schedule,
             "scaler": self.scaler,
         }
+        if self.tutor is not None:
+            self.parts["lesson"] = self.tutor.lesson
         self.miner: Miner | None = None
-        self.describer: nn.Module = self.model
+        describer: nn.Module = self.model
         if isinstance(self.plan, TuplePlan):
             need_still_batch_norms(recipe, self.model)
-            where = self.device, self.precision, self.workers, processes
-            self.miner = self.parts["tuples"] = Miner(self.plan, self.images, *where, self.folder, talk, self._note)
-            self.describer = EveryShape(self.model)
+            how = *where, self.workers, processes
+            self.miner = self.parts["tuples"] = Miner(self.plan, self.images, *how, self.folder, talk, self._note)
+            describer = EveryShape(self.model)
+        learning = self.model, describer, self.loss, self.tutor
+        self.objective = Objective(recipe, *learning, *where, processes)
         decay = recipe.optimiser.ema
         self.average = None
         if decay is not None:
@@ -178,8 +185,7 @@ class Trainer:
         if self.miner is not None:
             self.miner.mine(epoch, self.model)
         self._set_modes(frozen=epoch < recipe.optimiser.frozen_epochs)
-        describe = processes.wrapped(self.describer, self.device)
-        score = self.loss if getattr(self.loss, "shards", None) else processes.wrapped(self.loss, self.device)
+        self.objective.begin()
         done = self.progress.batch
         # An accumulated step is begun anew: its batches before the checkpoint left gradients that are not kept.
         done -= done % batches.accumulate
@@ -191,7 +197,7 @@ class Trainer:
                 for row, why in batch.failed:
                     self._note(row, why)
                 place = done + batch.number + 1
-                value = self._gradients(describe, score, batch) / batches.accumulate
+                value = self.objective.of(batch, self.progress.step) / batches.accumulate
                 values.append(value)
                 self.scaler.scale(value).backward()
                 self.shown += len(batch.rows) * processes.world
@@ -237,22 +243,12 @@ class Trainer:
             seed=recipe.run.seed,
             heat_maps=None if heat_maps is None else Path(heat_maps),
             views=batches.views,
+            windows=0 if self.tutor is None else recipe.teacher.windows,
+            turn=epoch,
+            plain=None if self.tutor is None else self.tutor.asks,
             say=self.say,
             note=self._note,
         )
-
-    def _gradients(self, describe: nn.Module, score: nn.Module, batch: TrainBatch | TrainTuples) -> Tensor:
-        """The loss of one batch."""
-        images = [as_images(pixels, self.device) for pixels in batch.parts]
-        weight = self.recipe.loss.map_weight
-        model: Any = self.model
-        watched: Any = recorded(model.attentions) if weight else nullcontext([])
-        with autocast(self.device, self.precision), watched as maps:
-            rows = describe(*images)
-        value: Tensor = score(rows, batch.target.to(self.device))
-        if weight and isinstance(batch, TrainBatch) and batch.maps is not None:
-            value = value + weight * map_supervision(maps, batch.maps.to(self.device), batch.has_map.to(self.device))
-        return value
 
     def _step(self, epoch: int, place: int, loss: float) -> None:
         clip = self.recipe.optimiser.clip
@@ -312,6 +308,8 @@ class Trainer:
 
     def _save(self, best: bool = False) -> None:
         self._write_failures()
+        if self.tutor is not None:
+            self.tutor.answers.save()
         self.journal.sync()
         self.progress = replace(self.progress, lines=self.processes.share(self.journal.lines))
         randoms = self.processes.gather(checkpoints.random_state())
@@ -331,6 +329,8 @@ class Trainer:
         """Training mode; the trunk's batch norms, or all of it, held still where the recipe says so."""
         self.model.train()
         self.loss.train()
+        if self.tutor is not None:
+            self.tutor.lesson.train()
         for group in self.optimiser.param_groups:
             if group["part"] == "trunk":
                 for parameter in group["params"]:

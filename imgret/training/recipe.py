@@ -128,12 +128,48 @@ class Tuples:
 class Loss:
     """What is made small: `name` is a row of LOSSES, `arguments` are its constructor's.
 
+    weight      of all that; 0 when only a teacher teaches
     map_weight  of the supervision of attentions by heat maps; 0 is none
     """
 
     name: str = row_of("imgret.training.losses:LOSSES", "arcface")
     arguments: Mapping[str, Any] = table()
+    weight: float = not_negative(1.0)
     map_weight: float = not_negative(0.0)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Another model to learn from beside the labels; none if `model` is left out.
+
+    model         a row of imgret.models.MODELS, or a weights file
+    backbone      a timm name; the model's own if left out
+    weights       "auto" or a weights file
+    windows       fixed windows of each image, taken in turn epoch by epoch; the teacher answers each once
+    weight        of what is learned from it, beside `loss.weight`
+    own           share of the own image in what a descriptor should recognise in a bank of images
+    label         share of the images of its class; the rest is as the teacher sees the bank
+    temperature   of the teacher's softmax
+    scale         of the student's
+    bank          images drawn for the bank at every step, beside those of the batch
+    map_weight    of the comparison of maps, within `weight`
+    map_channels  to which a fixed random projection brings the teacher's map
+    grid          cells a side on which maps are compared
+    """
+
+    model: str | None = None
+    backbone: str | None = None
+    weights: str = "auto"
+    windows: int = at_least(1, 8)
+    weight: float = not_negative(1.0)
+    own: float = checked(0.3, "between 0 and 1", lambda share: 0 <= share <= 1)
+    label: float = checked(0.0, "between 0 and 1", lambda share: 0 <= share <= 1)
+    temperature: float = above_zero(0.1)
+    scale: float = above_zero(20.0)
+    bank: int = at_least(1, 512)
+    map_weight: float = not_negative(1.0)
+    map_channels: int = at_least(1, 128)
+    grid: int = at_least(1, 5)
 
 
 @dataclass(frozen=True)
@@ -230,6 +266,7 @@ class Recipe:
     batches: Batches = Batches()
     tuples: Tuples = Tuples()
     loss: Loss = Loss()
+    teacher: Teacher = Teacher()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     validation: Validation = Validation()

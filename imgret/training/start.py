@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from imgret.training.losses.sharded import ShardedArcFace
 from imgret.training.rates import parameter_groups
 from imgret.training.recipe import Batches, Optimiser, Recipe, Schedule, on_tuples
 from imgret.training.schedule import warmup_cosine, warmup_exponential
+from imgret.training.teaching.tutor import Tutor
 
 _LARGE = 0.5e9  # bytes of a classifier from which a person should know
 _TEMPLATE = "S2"  # whose shapes are scaled when a recipe gives a side
@@ -103,6 +105,25 @@ def classifier_note(loss: nn.Module, recipe: Recipe, world: int) -> str | None:
     if not spread:
         said += "; --set loss.name=sharded-arcface shares it among the processes of torchrun"
     return said if sample < 1 else f"{said}; --set loss.arguments.sample=0.1 scores a tenth of the classes in a step"
+
+
+def start_tutor(
+    recipe: Recipe,
+    student: DescriptorModel,
+    images: LabelledImages,
+    folder: Path,
+    device: torch.device,
+    precision: str,
+    rank: int,
+) -> Tutor | None:
+    """The teacher that the recipe names, its answers in a folder of the run's; None when it names none."""
+    if recipe.teacher.model is None:
+        return None
+    answers = folder / ("teacher" if rank == 0 else f"teacher-{rank}")
+    try:
+        return Tutor(recipe.teacher, student, images.labels, answers, device, precision, recipe.run.seed)
+    except ValueError as error:
+        raise ImgretError(f"teacher: {error}") from error
 
 
 def start_plan(

@@ -7,4 +7,6 @@ AUGMENTATIONS = {
     "soft": "imgret.training.batches.augment:SOFT",
     "phone": "imgret.training.batches.augment:PHONE",
     "phone-flip": "imgret.training.batches.augment:PHONE_FLIP",
+    "phone-scenes": "imgret.training.batches.augment:PHONE_SCENES",
+    "phone-glare": "imgret.training.batches.augment:PHONE_GLARE",
 }

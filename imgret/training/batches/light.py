@@ -41,6 +41,44 @@ def phone_light(pixels: Tensor, random: np.random.Generator) -> Tensor:
     return pixels
 
 
+def scene_light(pixels: Tensor, random: np.random.Generator) -> Tensor:
+    """Light that falls from one side, and a reflection, each often but not always; then all of `phone_light`."""
+    if random.random() < 0.5:
+        pixels = _shaded(pixels, random)
+    if random.random() < 0.3:
+        pixels = _glaring(pixels, random)
+    return phone_light(pixels, random)
+
+
+def _shaded(pixels: Tensor, random: np.random.Generator) -> Tensor:
+    """From full light on one side to 0.3 to 0.9 of it on the other, any direction."""
+    across, down = _places(pixels)
+    angle = random.uniform(0, 2 * np.pi)
+    along = np.cos(angle) * across + np.sin(angle) * down  # about -0.7 to 0.7
+    levels = 1 - random.uniform(0.1, 0.7) * (0.5 + along / 1.42)
+    return _clipped(pixels.numpy() * levels.astype(np.float32))
+
+
+def _glaring(pixels: Tensor, random: np.random.Generator) -> Tensor:
+    """A soft white spot anywhere, up to a fifth of the longer side in radius."""
+    across, down = _places(pixels)
+    x, y = random.uniform(-0.5, 0.5, 2)
+    spread = random.uniform(0.05, 0.2)
+    spot = np.exp(-((across - x) ** 2 + (down - y) ** 2) / (2 * spread**2))
+    return _clipped(pixels.numpy() + (random.uniform(80, 255) * spot).astype(np.float32))
+
+
+def _places(pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel is, from -0.5 to 0.5 of the longer side: [1, w] and [h, 1]."""
+    height, width = pixels.shape[1:]
+    longer = max(height, width)
+    return (np.arange(width)[None] + 0.5 - width / 2) / longer, (np.arange(height)[:, None] + 0.5 - height / 2) / longer
+
+
+def _clipped(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.clip(values, 0, 255).astype(np.uint8))
+
+
 def _exposed(pixels: Tensor, random: np.random.Generator) -> Tensor:
     """Brightness, contrast about the picture's mean, gamma and a cast of colour, as one table of levels a channel."""
     gain = random.uniform(0.6, 1.4) * random.uniform(0.88, 1.12, (3, 1))  # [3, 1]

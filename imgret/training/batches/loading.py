@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from imgret.images.files import ImageFile
 from imgret.tables import look_up
 from imgret.training.batches import AUGMENTATIONS
 from imgret.training.batches.plans import Batch
-from imgret.training.batches.samples import SampleMaker, Skipped, TrainBatch, Work
+from imgret.training.batches.samples import SampleMaker, Skipped, TrainBatch, Work, window_numbers
 
 Made = Generator[TrainBatch | Skipped, None, None]
 
@@ -39,6 +40,9 @@ def load(
     seed: int = 0,
     heat_maps: Path | None = None,
     views: int = 1,
+    windows: int = 0,
+    turn: int = 0,
+    plain: Callable[[np.ndarray, np.ndarray], bool] | None = None,
     say: Callable[[str], object] | None = None,
     note: Callable[[int, str], object] | None = None,
 ) -> Iterator[TrainBatch]:
@@ -47,7 +51,9 @@ def load(
     `labels` is int64 [N], a row an image. `workers` processes make a batch each, at most two ahead; 0 makes them here.
     `seed` is mixed into the seeds of the batches. `heat_maps` is a folder of grey images named by image id
     (`a/b.jpg.png`), each seen through the same window as its image; not every image needs one. `views=2` gives
-    every image twice, augmented independently.
+    every image twice, augmented independently. With `windows`, an image is seen through one of so many fixed windows,
+    the next one at each `turn`, and `plain` says whether a batch of these rows [V B] and windows [V B] must bring
+    its pixels before light and backdrop.
 
     An image that cannot be decoded is listed in `failed`, and the next good image of its batch stands in, so shapes
     never change. A batch without any good image is left out, which `say` is told, and `note` (row, reason) of each of
@@ -62,17 +68,29 @@ def load(
         raise ValueError(f"workers and seed must not be negative, views at least 1, got {workers}, {seed}, {views}")
     if heat_maps is not None and not heat_maps.is_dir():
         raise InputError(f"there is no folder {heat_maps} of heat maps; leave it out to train without them")
-    maker = SampleMaker(augment, seed, views, None if heat_maps is None else str(heat_maps))
-    work = _work(images, np.asarray(labels, np.int64), batches)
+    maker = SampleMaker(augment, seed, views, None if heat_maps is None else str(heat_maps), windows, turn)
+    asks = None if plain is None else partial(_asks, plain, maker)
+    work = _work(images, np.asarray(labels, np.int64), batches, asks)
     made = (maker.make(each) for each in work) if workers == 0 else _in_workers(maker, work, workers)
     return _told(made, images, say, note)
 
 
-def _work(images: Sequence[ImageFile], labels: np.ndarray, batches: Iterable[Batch]) -> Iterator[Work]:
+def _asks(plain: Callable[[np.ndarray, np.ndarray], bool], maker: SampleMaker, batch: Batch) -> bool:
+    windows = window_numbers(maker.turn, len(batch.rows), maker.views, maker.windows)
+    return plain(np.tile(batch.rows, maker.views), windows)
+
+
+def _work(
+    images: Sequence[ImageFile],
+    labels: np.ndarray,
+    batches: Iterable[Batch],
+    asks: Callable[[Batch], bool] | None = None,
+) -> Iterator[Work]:
     """What each batch needs and nothing more: a worker never holds the list of a million images."""
     for number, batch in enumerate(batches):
         rows = batch.rows if batch.whole is None else batch.whole
-        yield Work(number, batch, [images[row] for row in rows], labels[rows])
+        wanted = asks is not None and asks(batch)
+        yield Work(number, batch, [images[row] for row in rows], labels[rows], wanted)
 
 
 def _told(

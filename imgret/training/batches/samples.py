@@ -22,12 +22,16 @@ _PHOTOGRAPH = 4 / 3  # the aspect up to which an image in a square keeps its sho
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All that a process needs to make batch `number`: the batch, and the images and labels of its `whole`."""
+    """All that a process needs to make batch `number`: the batch, and the images and labels of its `whole`.
+
+    `plain` asks for what is seen before light and backdrop, too.
+    """
 
     number: int
     batch: Batch
     images: list[ImageFile]
     labels: np.ndarray
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class TrainBatch:
     maps      float32 [B, 1, h, w], 0 to 1, zeros where there is none; None when no heat maps were asked for
     has_map   bool [B]
     failed    (row, reason) of the images of this batch that could not be decoded
+    windows   int64 [B], which of its image's fixed windows each is; None when every window is a new one
+    placed    bool [B], False for what lies on a backdrop
+    plain     uint8 [B, 3, h, w], pixels before light and backdrop; None when they were not asked for
     """
 
     number: int
@@ -50,6 +57,9 @@ class TrainBatch:
     maps: Tensor | None
     has_map: Tensor
     failed: list[tuple[int, str]]
+    windows: Tensor | None
+    placed: Tensor
+    plain: Tensor | None
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
@@ -72,12 +82,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """How every batch of a run is made. Small, and sent to each worker process once."""
+    """How every batch of a run is made. Small, and sent to each worker process once.
+
+    With `windows`, an image has so many fixed windows, and `turn`, the epoch, says which one is next.
+    """
 
     augmentation: str
     seed: int
     views: int
     heat_maps: str | None
+    windows: int = 0
+    turn: int = 0
 
     def make(self, work: Work) -> TrainBatch | Skipped:
         """Decode and augment a batch, on one thread."""
@@ -102,6 +117,10 @@ class SampleMaker:
         pixels = torch.empty((self.views * count, 3, height, width), dtype=torch.uint8)
         maps = torch.zeros((self.views * count, 1, height, width)) if self.heat_maps is not None else None
         has_map = torch.zeros(self.views * count, dtype=torch.bool)
+        plain = torch.empty_like(pixels) if work.plain else None
+        placed = torch.ones(self.views * count, dtype=torch.bool)
+        rows = (batch.rows if batch.whole is None else batch.whole)[sources]
+        windows = window_numbers(self.turn, count, self.views, self.windows) if self.windows else None
         for index, (place, source) in enumerate(zip(places, sources, strict=True)):
             heat_map, why = self._heat_map(work.images[source], batch.size, augmentation)
             if why is not None:
@@ -109,12 +128,20 @@ class SampleMaker:
             for view in range(self.views):
                 # By place, not by row: an image that occurs twice looks different each time.
                 random = np.random.default_rng([self.seed, batch.seed, place, view])
-                sample, sample_map = augmentation(pictures.pixels(source), batch.size, random, heat_map)
-                pixels[view * count + index] = sample
-                if maps is not None and sample_map is not None:
-                    maps[view * count + index] = sample_map
-                    has_map[view * count + index] = True
-        rows = (batch.rows if batch.whole is None else batch.whole)[sources]
+                at = view * count + index
+                window = None
+                if windows is not None:  # by row: the same window whenever its turn comes
+                    window = np.random.default_rng([self.seed, int(rows[index]), int(windows[at])])
+                backdrop = None
+                if augmentation.scenes:
+                    backdrop = pictures.pixels(sources[int(random.integers(count))])
+                picture = pictures.pixels(source)
+                sample = augmentation(picture, batch.size, random, heat_map, window=window, backdrop=backdrop)
+                pixels[at], placed[at] = sample.pixels, sample.placed
+                if plain is not None:
+                    plain[at] = sample.plain
+                if maps is not None and sample.heat_map is not None:
+                    maps[at], has_map[at] = sample.heat_map, True
         return TrainBatch(
             number=work.number,
             pixels=pixels,
@@ -123,6 +150,9 @@ class SampleMaker:
             maps=maps,
             has_map=has_map,
             failed=list(dict.fromkeys(failed)),  # an image may occur twice
+            windows=None if windows is None else torch.from_numpy(windows),
+            placed=placed,
+            plain=plain,
         )
 
     def _heat_map(
@@ -138,6 +168,11 @@ class SampleMaker:
         if isinstance(found, Decoded):
             return np.ascontiguousarray(found.pixels[:, :, 0]), None
         return None, None if found.reason == "missing" else f"{found.reason}: its heat map {name}: {found.message}"
+
+
+def window_numbers(turn: int, images: int, views: int, windows: int) -> np.ndarray:
+    """Which of its fixed windows each image of a batch has in the epoch `turn`: int64 [views * images]."""
+    return np.repeat((turn * views + np.arange(views)) % windows, images)
 
 
 def _rule(size: tuple[int, int], detail: float) -> DecodeRule:

@@ -1,0 +1,1 @@
+"""Learning from another model: its answers to the same views of the same images, asked once and kept."""
