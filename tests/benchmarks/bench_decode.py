@@ -10,7 +10,6 @@ reference is exact decoding in float32.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 def main() -> None:
     import numpy as np
     import torch
+    from teacher import Teacher
 
     from imgret import ground_truth
     from imgret.evaluation.evaluate import evaluate
@@ -26,24 +26,9 @@ def main() -> None:
     from imgret.ids import IdTable
     from imgret.images import files
     from imgret.images.decode import DecodeRule, decode
-    from imgret.models.base import DescriptorModel
-    from imgret.nn.pooling import GeM
     from imgret.ranking import Ranking
 
     data = Path(os.environ["IMGRET_DATA"])
-    sys.path.insert(0, str(data / "teacher"))
-    from mobilenet_v2 import MobileNetV2
-
-    class Teacher(DescriptorModel):
-        dim = 1280
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.net, self.pool = MobileNetV2(), GeM(3.0)
-
-        def describe(self, images: torch.Tensor) -> torch.Tensor:
-            return self.pool(self.net.features(images * 255))
-
     truth = ground_truth.load(data / "landmarks/gnd_leave_one_out.json")
     names = truth.database
 

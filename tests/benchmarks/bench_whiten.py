@@ -17,28 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import torch
-
-from imgret.models import MODELS, ModelCard
-from imgret.models.base import DescriptorModel
-
-
-class Teacher(DescriptorModel):
-    """[B, 3, H, W] in 0..1 -> [B, 1280]."""
-
-    dim = 1280
-
-    def __init__(self, backbone: str | None = None) -> None:
-        super().__init__()
-        sys.path.insert(0, str(Path(os.environ["IMGRET_DATA"]) / "teacher"))
-        from mobilenet_v2 import MobileNetV2
-
-        from imgret.nn.pooling import GeM
-
-        self.net, self.pool = MobileNetV2(), GeM(3.0)
-
-    def describe(self, images: torch.Tensor) -> torch.Tensor:
-        return self.pool(self.net.features(images * 255))
+from teacher import register
 
 
 def main() -> None:
@@ -51,9 +30,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the stores here, to go on from them")
     asked = parser.parse_args()
     data = Path(os.environ["IMGRET_DATA"])
-    MODELS["teacher"] = ModelCard(
-        f"{__name__}:Teacher", dim=1280, summary="", paper="", backbone="none", image_size=224
-    )
+    register()
 
     with tempfile.TemporaryDirectory() as scratch:
         work = asked.work or Path(scratch)
