@@ -18,8 +18,8 @@ class TrunkCard:
     """What there is to know about a trunk before anything is downloaded; the name is timm's, with its weights' tag.
 
     `dim` is the descriptor's, `parameters` those that describe, `megabytes` (10^6 bytes) the file's. `milliseconds`
-    is one image of `image_size` pixels a side, the size the weights were made for, on one core (see
-    tests/benchmarks/bench_trunks.py). `licence` is what timm states. `pooling` is "GeM", or which of
+    is one image of `image_size` pixels a side, the size the weights were made for, on one core of an AMD EPYC
+    (see tests/benchmarks/bench_trunks.py). `licence` is what timm states. `pooling` is "GeM", or which of
     its own the trunk ends in.
     """
 
@@ -40,11 +40,11 @@ class TrunkCard:
 
 APACHE = "Apache-2.0"
 DINOV3 = "DINOv3"  # Meta's own, with conditions
-ONE_K, MANY_K = "ImageNet-1k, labels", "ImageNet-22k, labels"
-LVD2 = "LVD-142M, no labels (DINOv2, with registers)"
-LVD3 = "LVD-1689M, no labels (DINOv3)"
-WEBLI = "WebLI, images and their texts (SigLIP 2)"
-NORMED_MEAN, CLASS, ATTENTION = "its own: mean, layer norm", "its own: class token", "its own: attention"
+ONE_K, MANY_K = "ImageNet-1k", "ImageNet-22k"
+LVD2 = "LVD-142M, DINOv2"  # without labels, as the next
+LVD3 = "LVD-1689M, DINOv3"
+WEBLI = "WebLI, SigLIP 2"  # images and their texts
+NORMED_MEAN, CLASS, ATTENTION = "its own mean and layer norm", "its own class token", "its own attention"
 
 TRUNKS: dict[str, TrunkCard] = {
     "mobilenetv4_conv_small.e2400_r224_in1k": TrunkCard(960, 1_261_664, 15, 14, 224, APACHE, ONE_K),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from imgret.errors import WeightsError
@@ -60,7 +61,8 @@ def download(repository: str, revision: str | None, what: str) -> Path:
         return Path(hf_hub_download(repository, WEIGHTS_FILE, revision=revision))
     except Exception as error:  # the hub's own errors, its transport's and the disk's share no base class
         cause = error.__cause__ or error
-        reason = next(iter(str(cause).splitlines()), "").strip(" .") or type(cause).__name__
+        first = next(iter(str(cause).splitlines()), "").strip(" .")
+        reason = re.sub(r"^\[Errno -?\d+\] ", "", first) or type(cause).__name__
         raise WeightsError(f"{what} could not be downloaded: {reason}. {ways_on()}") from error
     finally:
         client_log.setLevel(level)
