@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python tests/benchmarks/bench_trunks.py [NAME ...]
 
-Prints what the rows of TRUNKS hold. The core's own time is counted, least of the rounds: other work on the machine only adds.
+Prints what the rows of TRUNKS hold. Times are the core's own, the least of the rounds: other work only adds.
 """
 
 from __future__ import annotations
