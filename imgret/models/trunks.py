@@ -58,9 +58,9 @@ TRUNKS: dict[str, TrunkCard] = {
     "vit_base_patch16_dinov3.lvd1689m": TrunkCard(768, 85_641_216, 343, 670, 256, DINOV3, LVD3, CLASS),
     "vit_small_patch14_reg4_dinov2.lvd142m": TrunkCard(384, 22_057_344, 88, 1287, 518, APACHE, LVD2, CLASS),
     "vit_base_patch14_reg4_dinov2.lvd142m": TrunkCard(768, 86_582_016, 346, 3737, 518, APACHE, LVD2, CLASS),
-    "vit_large_patch14_reg4_dinov2.lvd142m": TrunkCard(1024, 304_370_688, 1217, 12000, 518, APACHE, LVD2, CLASS),
+    "vit_large_patch14_reg4_dinov2.lvd142m": TrunkCard(1024, 304_370_688, 1217, 13106, 518, APACHE, LVD2, CLASS),
     "vit_base_patch16_siglip_256.v2_webli": TrunkCard(768, 92_930_304, 372, 605, 256, APACHE, WEBLI, ATTENTION),
-    "vit_base_patch16_siglip_512.v2_webli": TrunkCard(768, 93_520_128, 374, 3126, 512, APACHE, WEBLI, ATTENTION),
+    "vit_base_patch16_siglip_512.v2_webli": TrunkCard(768, 93_520_128, 374, 3067, 512, APACHE, WEBLI, ATTENTION),
 }
 
 
