@@ -56,6 +56,13 @@ def test_an_unknown_model_is_named_before_anything_heavy_loads(tmp_path):
     assert "did you mean glam?" in text
 
 
+@pytest.mark.parametrize("name", ["", "glam", "vit_base_patch16_siglip_256.v2_webli"])
+def test_listing_models_and_trunks_and_explaining_one_loads_nothing_heavy(name):
+    modules, text = loaded("models", *name.split())
+    assert modules == []
+    assert "--model" in text
+
+
 def test_an_unknown_index_kind_is_named_before_anything_heavy_loads(tmp_path):
     modules, text = loaded("index", str(tmp_path), "-o", str(tmp_path / "i"), "--kind", "falt")
     assert modules == []

@@ -81,6 +81,7 @@ MODELS: dict[str, ModelCard] = {
         equations=(
             ("trunk", "F = last feature map, F >= 0 for a trunk that ends in a ReLU", ""),
             ("pooling", "f_c = (mean over locations of max(F_c, eps)^p)^(1/p), p learnable from 3", "eq. 3"),
+            ("or", "the trunk's own pooling, for a trunk that ends in a layer norm", "ours"),
         ),
     ),
     "glam": ModelCard(

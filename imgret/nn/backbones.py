@@ -1,13 +1,11 @@
 """Trunks from timm: an image in, its last feature map out, whatever the architecture and the size.
 
-The only module that knows timm and the hub its weights come from.
+The only module that knows timm; `hub` knows where its weights come from.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +18,10 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from imgret.errors import UnknownNameError, WeightsError
+from imgret.nn import hub
 from imgret.tables import did_you_mean
 
-WEIGHTS_FILE = "model.safetensors"  # what timm's repositories call it; pickled files are never taken
 TINY_HYBRID = "vit_tiny_r_s16_p8_224"
-OFFLINE_WAYS = (
-    "Offline: --weights FILE, or fill the cache on another machine, copy it here and set HF_HOME to it, "
-    "or --weights none --seed 0 for a test"
-)
 # Ways in which timm's transformers are told to take any size; convolutional trunks know neither word.
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
@@ -78,6 +72,34 @@ class Trunk(Pyramid):
     def forward(self, images: Tensor) -> Tensor:
         """The last map, channels first."""
         return self.maps(images)[-1]
+
+
+class PooledTrunk(nn.Module):
+    """A timm network up to the vector its own head is given: normalised images [B, 3, H, W] -> [B, C].
+
+    For trunks whose last map is not the end: a layer norm and a pooling of their own follow, which timm's maps leave
+    out. That is the class token, the attention pooling or the mean the weights were trained with. An average
+    with no norm behind it, beside a class token, is timm's stopgap (DINOv3): then the class token is taken.
+    """
+
+    def __init__(self, net: nn.Module, on_grid: bool, name: str = "this backbone") -> None:
+        super().__init__()
+        self.net = net
+        self.name = name
+        self.on_grid = on_grid
+        of: Any = net
+        self.channels: int = of.head_hidden_size
+        self.stride: int = of.feature_info[-1]["reduction"]
+        untrained_mean = getattr(of, "global_pool", None) == "avg" and isinstance(of.norm, nn.LayerNorm)
+        if untrained_mean and getattr(of, "cls_token", None) is not None:
+            of.global_pool = "token"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The vector, before any classifier."""
+        if self.on_grid:
+            images = to_whole_patches(images, self.stride)
+        net: Any = self.net
+        return net.forward_head(net.forward_features(images), pre_logits=True)
 
 
 class TokenTrunk(nn.Module):
@@ -136,6 +158,29 @@ def build_pyramid(
     return _build(name, pretrained, Pyramid, features_only=True, out_indices=tuple(range(-maps, 0)))
 
 
+def build_pooled_trunk(
+    name: str, pretrained: bool = False
+) -> tuple[PooledTrunk, int, tuple[float, float, float], tuple[float, float, float]]:
+    """(trunk, channels, mean, std) for a timm name that `pools_itself`; raises as `build_trunk` does."""
+    trunk, mean, std = _build(name, pretrained, PooledTrunk, num_classes=0)
+    return trunk, trunk.channels, mean, std
+
+
+def pools_itself(name: str) -> bool:
+    """Whether a timm network ends in a layer norm and its own pooling: transformers, ConvNeXt.
+
+    Their maps take both signs. UnknownNameError for a name timm does not have.
+    """
+    check_backbone(name)
+    with torch.device("meta"):  # shapes without memory
+        net = timm.create_model(name)
+    head = getattr(net, "head", None)
+    return any(
+        isinstance(getattr(part, norm, None), nn.LayerNorm)
+        for part, norm in ((net, "norm"), (net, "fc_norm"), (head, "norm"))
+    )
+
+
 def build_token_trunk(
     name: str, layers: int, pretrained: bool = False
 ) -> tuple[TokenTrunk, tuple[float, float, float], tuple[float, float, float]]:
@@ -174,20 +219,15 @@ def pretrained_source(name: str) -> tuple[str, float]:
     """
     check_backbone(name)
     repository, revision = _repository(name)
-    where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/{repository}"
     with torch.device("meta"):  # shapes without memory
         network = timm.create_model(name)
     values = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    return where + (f"/tree/{revision}" if revision else ""), values / 1e6
+    return hub.address(repository, revision), values / 1e6
 
 
 def cached_pretrained(name: str) -> Path | None:
     """The weights of `name` in the local cache (under HF_HOME), or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, revision = _repository(name)
-    found = try_to_load_from_cache(repository, WEIGHTS_FILE, revision=revision)
-    return Path(found) if isinstance(found, str) else None
+    return hub.cached(*_repository(name))
 
 
 def say_on_stderr(line: str) -> None:
@@ -207,23 +247,12 @@ def fetch_pretrained(name: str, offline: bool = False, say: Callable[[str], obje
         return cached
     where, megabytes = pretrained_source(name)
     what = f"the pretrained weights of {name} ({where}, about {megabytes:.0f} MB)"
-    if offline or _hub_is_off():
-        raise WeightsError(f"{what} are not in the local cache and downloading is off. {OFFLINE_WAYS}")
+    if offline or hub.is_off():
+        raise WeightsError(
+            f"{what} are not in the local cache and downloading is off (--offline or HF_HUB_OFFLINE). {hub.ways_on()}"
+        )
     say(f"downloading {what}")
-    repository, revision = _repository(name)
-    from huggingface_hub import hf_hub_download
-
-    client_log = logging.getLogger("huggingface_hub")
-    level = client_log.level
-    client_log.setLevel(logging.ERROR)  # five retries are five warnings; our one line says it all
-    try:
-        return Path(hf_hub_download(repository, WEIGHTS_FILE, revision=revision))
-    except Exception as error:  # the hub's own errors, its transport's and the disk's share no base class
-        cause = error.__cause__ or error
-        reason = next(iter(str(cause).splitlines()), "").strip(" .") or type(cause).__name__
-        raise WeightsError(f"{what} could not be downloaded: {reason}. {OFFLINE_WAYS}") from error
-    finally:
-        client_log.setLevel(level)
+    return hub.download(*_repository(name), what)
 
 
 def _repository(name: str) -> tuple[str, str | None]:
@@ -236,10 +265,6 @@ def _repository(name: str) -> tuple[str, str | None]:
         )
     repository, _, revision = hub_id.partition("@")
     return repository, revision or None
-
-
-def _hub_is_off() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _build(

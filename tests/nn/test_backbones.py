@@ -3,7 +3,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from imgret.errors import UnknownNameError, WeightsError
-from imgret.nn import backbones
+from imgret.nn import backbones, hub
 from imgret.nn.backbones import build_token_trunk, build_trunk, fetch_pretrained, pretrained_source
 
 
@@ -79,6 +79,7 @@ def test_a_download_says_its_source_and_size_first(monkeypatch, tmp_path):
         assert (repository, filename, revision) == ("timm/test_resnet.r160_in1k", "model.safetensors", None)
         return str(file)
 
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert fetch_pretrained("test_resnet", say=said.append) == file
     assert said[0].startswith("downloading the pretrained weights of test_resnet (")
@@ -92,6 +93,7 @@ def test_a_failed_download_is_one_line_with_the_offline_ways(monkeypatch):
     def download(*_, **__):
         raise LocalEntryNotFoundError("no route to host.\nsecond line")
 
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(WeightsError) as caught:
         fetch_pretrained("test_resnet", say=lambda line: None)
@@ -99,6 +101,25 @@ def test_a_failed_download_is_one_line_with_the_offline_ways(monkeypatch):
     assert "\n" not in message
     for part in ("no route to host", "--weights FILE", "HF_HOME", "--weights none --seed 0"):
         assert part in message
+
+
+def test_a_dead_network_is_asked_once_and_never_tried_again(monkeypatch, tmp_path):
+    asked = []
+
+    def ask(url):
+        asked.append(url)
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(backbones, "cached_pretrained", lambda name: None)
+    monkeypatch.setattr(hub, "cache_folder", lambda: tmp_path)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", ask)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("tried again"))
+    with pytest.raises(WeightsError) as caught:
+        fetch_pretrained("test_resnet", say=lambda line: None)
+    assert "could not be downloaded: Name or service not known. Without network: " in str(caught.value)
+    assert f"to {tmp_path} here" in str(caught.value)
+    assert [url.rpartition("/timm/")[2] for url in asked] == ["test_resnet.r160_in1k/resolve/main/model.safetensors"]
 
 
 @pytest.mark.parametrize("by", ["argument", "environment"])
