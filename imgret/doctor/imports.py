@@ -14,6 +14,7 @@ from imgret.doctor import child
 from imgret.doctor.child import Outcome
 from imgret.doctor.finding import OK, WARNING, WRONG, Finding
 
+_CPUINFO = Path("/proc/cpuinfo")
 _SHOW = "import json; print(json.dumps({}))"
 _TORCH = """
 import json, torch
@@ -137,7 +138,7 @@ def _explain(module: str, label: str, wanted: str, outcome: Outcome) -> tuple[st
         return f"{pair} do not fit together (operator torchvision::nms does not exist)", reinstall_pair()
     if re.search(r"compiled (using|against) .*numpy|numpy\.core\.multiarray|_ARRAY_API", text, re.IGNORECASE):
         return f"{label} was built for another NumPy: {reason}", f"{again} 'numpy>=2.0'"
-    library = re.search(r"(\S+\.(?:so|dylib|dll)[\d.]*): cannot open shared object", text)
+    library = re.search(r"([\w.+-]+\.so[\d.]*): cannot open shared object", reason)
     if library:
         return f"{label} needs the system library {library[1]}, which is not here", again
     return f"{label} cannot be imported: {reason}", again
@@ -158,9 +159,9 @@ def crash(label: str, name: str) -> str:
 
 
 def _without_avx2() -> str:
-    """' : it has no AVX2' where Linux on x86 says so."""
+    """': it has no AVX2' where Linux on x86 says so."""
     try:
-        known = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        known = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     x86 = platform.machine().lower() in ("x86_64", "amd64")

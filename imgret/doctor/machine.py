@@ -22,6 +22,7 @@ OLDEST_PYTHON = (3, 10)
 LITTLE_DISK = 1e9  # bytes
 LITTLE_MEMORY = 2e9  # bytes; torch alone takes half a gigabyte
 _RELEASED = datetime(2026, 11, 1, tzinfo=timezone.utc).timestamp()
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SKEW = 2.0  # seconds; FAT keeps times to two seconds
 
 _TAKE_LOCK = """
@@ -74,7 +75,7 @@ def accelerator(torch: Mapping[str, Any]) -> Finding:
         return Finding("accelerator", OK, words, "", figures)
     bf16 = {"avx512_bf16", "amx_bf16", "bf16"} & set(torch["capabilities"])
     words = f"no GPU; the processor ({torch['cpu']}) {'in bf16' if bf16 else 'in fp32, for it has no bf16'}"
-    if Path("/proc/driver/nvidia/version").exists():
+    if _NVIDIA_DRIVER.exists():
         built = torch["built_for_cuda"]
         words += ", though an NVIDIA driver is here: "
         words += f"torch, built for CUDA {built}, cannot use it" if built else "this torch is built without CUDA"
