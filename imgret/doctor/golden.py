@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def shipped() -> LoadedModel:
 
 
 # The smallest cosine with the expected descriptor that is right. In float32, libraries and processors add up in another
-# order, no more: 1 - cosine stays near 1e-7, while a wrong resize filter or one grey level too many gives 3e-3 and more.
+# order, no more: 1 - cosine stays near 1e-7, while a wrong resize filter or a grey level too many gives 3e-3 and more.
 # Half precision rounds every product: 2e-3. Measured: docs/benchmarks.md, "Golden vectors".
 SMALLEST_COSINE = {"fp32": 0.99999, "bf16": 0.99, "fp16": 0.99}
 # For a JPEG whose pixels are others: decoders may differ by a grey level, which gives up to 3e-3.
@@ -208,8 +209,8 @@ def _pixels(expected: Expected, others: tuple[str, ...]) -> Finding:
 
 def _descriptors(what: str, agreement: Agreement, per_second: float) -> Finding:
     figures = {
-        "cosine": agreement.cosine,
-        "deviation": agreement.deviation,
+        "cosine": _finite(agreement.cosine),
+        "deviation": _finite(agreement.deviation),
         "worst": agreement.worst,
         "images_per_second": per_second,
     }
@@ -226,3 +227,8 @@ def _descriptors(what: str, agreement: Agreement, per_second: float) -> Finding:
         )
     speed = f"{per_second:.3g} images/s of {width} x {height}, model alone"
     return Finding(what, OK, f"{words}; {speed}", "", figures)
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no NaN: undefined is null."""
+    return number if math.isfinite(number) else None

@@ -129,7 +129,10 @@ def test_the_figures_are_the_smallest_cosine_and_the_largest_deviation():
 def test_a_descriptor_that_is_no_number_is_outside():
     expected, found = two(1.0)
     found[0] = np.nan
-    assert compare(expected, found, "bf16").outside == ("a.png",)
+    agreement = compare(expected, found, "bf16")
+    assert agreement.outside == ("a.png",)
+    finding = golden._descriptors("golden", agreement, 1.0)
+    assert (finding.verdict, finding.figures["cosine"]) == ("wrong", None)  # JSON has no NaN
 
 
 def test_other_weights_than_the_golden_files_are_an_error_that_says_so(monkeypatch, loaded):
