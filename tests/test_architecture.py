@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
     "demo": ({"images", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"}, {"numpy", "PIL"}),
+    "doctor": ({"images", "models", "extraction", "store"}, {"numpy", "torch", "safetensors"}),
     "training": (
         {"images", "nn", "models", "datasets"} | NOUNS,
         {"numpy", "torch", "torchvision", "safetensors", "PIL"},
@@ -64,6 +65,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "evaluation",
             "report",
             "demo",
+            "doctor",
             "ranking",
             "training",
         },

@@ -40,6 +40,7 @@ COMMANDS = (
     "models export",
     "info",
     "demo",
+    "doctor",
 )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import attend, demo, evaluate, extract, index, info, models, search, train, whiten
+from imgret.cli import attend, demo, doctor, evaluate, extract, index, info, models, search, train, whiten
 
 app = typer.Typer(
     name="imgret",
@@ -51,8 +51,9 @@ for command in (
     whiten.whiten,
     info.info,
     demo.demo,
+    doctor.doctor,
 ):
-    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ != "demo")(command)
+    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ not in ("demo", "doctor"))(command)
 app.add_typer(models.app, name="models")
 
 
