@@ -32,7 +32,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "datasets": ({"images", "ground_truth"}, {"numpy"}),
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
-    "demo": ({"images", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"}, {"numpy", "PIL"}),
+    "demo": (
+        {"images", "models", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"},
+        {"numpy", "PIL"},
+    ),
     "doctor": ({"images", "models", "extraction", "store"}, {"numpy", "torch", "safetensors"}),
     "training": (
         {"images", "nn", "models", "datasets"} | NOUNS,

@@ -26,6 +26,7 @@ from imgret.cli.options import (
     writable,
     writable_page,
 )
+from imgret.models import DEFAULT_MODEL
 
 
 @partial(reports_errors, interrupted="nothing was written")
@@ -34,7 +35,7 @@ def attend(
         list[str],
         Argument(help="Image files; with --html folders, globs and .tar archives too.", show_default=False),
     ],
-    model: ModelName,
+    model: ModelName = DEFAULT_MODEL,
     output: Annotated[
         Path | None,
         Option(
@@ -64,7 +65,7 @@ def attend(
 ) -> None:
     """Show where a model looks: its maps of attention laid over the photograph.
 
-    Example: imgret attend photo.jpg --model gem -o attention.png
+    Example: imgret attend photo.jpg -o attention.png
     """
     outputs = [(path, option) for path, option in ((output, "-o"), (html, "--html")) if path is not None]
     _check_usage(images, model, weights, seed, output, html)

@@ -27,7 +27,7 @@ def demo(
     Example: imgret demo && open imgret-demo/index.html
     """
     from imgret.cli import console
-    from imgret.demo.run import UNTRAINED, run_demo
+    from imgret.demo.run import run_demo
 
     out = console.talk()
 
@@ -49,7 +49,6 @@ def demo(
     console.data().print(shown)
     if quiet:
         return
-    out.print(UNTRAINED, style="yellow")
     if verbose:
         out.print(dict(report.protocol))
     out.print(f"Done in {report.seconds:.0f} s. Look at {report.page}", markup=False)

@@ -20,6 +20,7 @@ from imgret.cli.options import (
     parse_scales,
 )
 from imgret.extraction.job import ExtractJob
+from imgret.models import DEFAULT_MODEL
 
 _MODEL = "A name from `imgret models`, or a weights file (*.safetensors)."
 _WEIGHTS = "auto (shipped, cached or a public download), none (random, from --seed) or a weights file."
@@ -35,7 +36,7 @@ def extract(
         ),
     ] = None,
     output: Annotated[Path, Option("--output", "-o", help="Folder of the store.", show_default=False)] = ...,  # type: ignore[assignment]
-    model: Annotated[str | None, Option("--model", "-m", help=_MODEL, show_default=False)] = None,
+    model: Annotated[str | None, Option("--model", "-m", help=_MODEL, show_default=DEFAULT_MODEL)] = None,
     backbone: Annotated[str | None, Option(help="Trunk by its timm name.", show_default="the model's own")] = None,
     weights: Annotated[str | None, Option(help=_WEIGHTS, show_default="auto")] = None,
     seed: Annotated[int | None, Option(help="Seed of random weights.", show_default="0")] = None,

@@ -43,8 +43,10 @@ def models(ctx: typer.Context, quiet: Quiet = False, verbose: Verbose = False) -
     if ctx.invoked_subcommand is not None:
         return
     from imgret.cli import console
+    from imgret.models import DEFAULT_MODEL
 
     console.data().print(_models(console))
+    console.data().print(f"{DEFAULT_MODEL} ships with the package, and is what works without --model.")
     console.data().print("Public trunks for --model gem --backbone NAME")
     console.data().print(_trunks(console))
     if not quiet:
@@ -68,7 +70,7 @@ def explain(
     """
     from imgret.cli import console
     from imgret.errors import InputError
-    from imgret.models import MODELS, is_weights_file
+    from imgret.models import cards, is_weights_file
     from imgret.models.trunks import TRUNKS
     from imgret.tables import look_up
 
@@ -77,19 +79,20 @@ def explain(
     if name in TRUNKS:
         _explain_trunk(name, console)
         return
-    if name not in MODELS:
-        look_up({**MODELS, **TRUNKS}, "model or trunk", name)
-    card = MODELS[name]
+    if name not in cards():
+        look_up({**cards(), **TRUNKS}, "model or trunk", name)
+    card = cards()[name]
     shown = console.table("model", name)
     for what, value in (
         ("what it is", card.summary),
         ("paper", card.paper),
         ("descriptor", f"{card.dim} numbers" if card.dim else "as many numbers as the trunk has channels"),
-        ("trunk", f"{card.backbone} (timm); another with --backbone NAME"),
+        ("trunk", f"{card.backbone} (timm)" + ("" if card.weights == "ships" else "; another with --backbone NAME")),
         ("size", f"{card.parameters / 1e6:.1f} million parameters with that trunk"),
         ("cost", f"{card.gmacs:.1f} GMACs for one image of 512 x 512 pixels"),
         ("image size", f"{card.image_size} px, the longer side; another with --image-size"),
         ("weights", _WEIGHTS[card.weights]),
+        *_provenance(name, card.weights),
     ):
         shown.add_row(what, console.plain(value))
     out = console.data()
@@ -98,7 +101,7 @@ def explain(
     for step, equation, origin in card.equations:
         steps.add_row(step, console.plain(equation), console.plain(origin or "the paper"))
     out.print(steps)
-    untrained = "" if card.weights == "trunk" else " --weights none"
+    untrained = " --weights none" if card.weights == "none" else ""
     for command in (
         f"imgret extract photos/ -o store --model {name}{untrained}",
         f"imgret attend photo.jpg --model {name}{untrained} -o looks.png",
@@ -196,9 +199,28 @@ def _time(milliseconds: int) -> str:
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
 
 
+def _provenance(name: str, weights: str) -> list[tuple[str, str]]:
+    """Where weights that ship come from, as their file says."""
+    from imgret.models import read_card, shipped_file
+
+    if weights != "ships":
+        return []
+    card = read_card(shipped_file(name))
+    told = card["provenance"]
+    scores = "; ".join(f"{what} {score:g}" for what, score in told["scores"].items())
+    stages = "; ".join(f"{one['epochs']} epochs, {one['hours']} h, {one['date']}" for one in told["stages"])
+    return [
+        ("file", f"{card['bytes'] / 1e6:.1f} MB, {told['licence']}"),
+        ("learned from", told["data"]),
+        ("taught by", told["teacher"]),
+        ("training", f"from {told['start']}; {stages}; {told['machine']}"),
+        ("scores", f"{scores} (docs/benchmarks.md)"),
+    ]
+
+
 def _models(console: Any) -> Any:
     """All models."""
-    from imgret.models import MODELS
+    from imgret.models import cards
 
     rows = [
         {
@@ -207,11 +229,11 @@ def _models(console: Any) -> Any:
             "trunk": card.backbone,
             "parameters": f"{card.parameters / 1e6:.1f} M",
             "GMACs": f"{card.gmacs:.1f}",
-            "weights": "timm's" if card.weights == "trunk" else "none yet",
+            "weights": {"trunk": "timm's", "ships": "with imgret", "none": "none yet"}[card.weights],
             "arXiv": card.paper.removeprefix("arXiv:"),
             "what it is": card.summary,
         }
-        for name, card in MODELS.items()
+        for name, card in cards().items()
     ]
     return _fitted(console, rows, right=("dim", "parameters", "GMACs"))
 

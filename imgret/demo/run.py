@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgret.demo import chance
 from imgret.demo.draw import SCENES, VIEWS, Collection, draw_collection
 from imgret.errors import InputError
+from imgret.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from imgret.evaluation.scores import Scores
@@ -20,14 +21,8 @@ if TYPE_CHECKING:
     from imgret.report.rows import Verdict
     from imgret.workflows.searching import Answer
 
-MODEL, BACKBONE, IMAGE_SIZE = "gem", "resnet18", 320
 SHOWN = 10
 """Results a query on the page."""
-
-UNTRAINED = (
-    "The weights are UNTRAINED: random convolutions, the same on every run. They tell textures and colours "
-    "apart, so near-duplicates rank well above chance; they understand nothing."
-)
 MEASURES = {"map": "mAP", "recall@1": "R@1", "recall@5": "R@5", "mp@5": "mP@5"}
 
 
@@ -74,8 +69,8 @@ def run_demo(
     """Run the whole chain in the folder `output`; what is there already is kept.
 
     `say` gets a line for every step and, after "$", the command that does the same. Nothing is
-    downloaded: the pictures are drawn here and the weights are random. `extracting` opens whatever shows
-    the progress of the extraction.
+    downloaded: the pictures are drawn here, and the model ships with the package. `extracting` opens whatever
+    shows the progress of the extraction.
     """
     from imgret import workflows
     from imgret.extraction.job import ExtractJob
@@ -91,17 +86,11 @@ def run_demo(
     if not collection.drawn:
         say("   They are there already.")
 
-    say(f"2. Extracting one descriptor a picture with {MODEL} on an untrained {BACKBONE}.")
-    recipe = ("--model", MODEL, "--backbone", BACKBONE, "--weights", "none")
-    size = ("--image-size", IMAGE_SIZE, "--precision", "fp32")
-    say(_command("extract", collection.folder, "-o", store, *recipe, *size, "--prune"))
+    say(f"2. Extracting one descriptor a picture with {DEFAULT_MODEL}, the model that ships.")
+    say(_command("extract", collection.folder, "-o", store, "--precision", "fp32", "--prune"))
     job = ExtractJob(
         images=(str(collection.folder),),
         output=store,
-        model=MODEL,
-        backbone=BACKBONE,
-        weights="none",
-        image_size=IMAGE_SIZE,
         precision="fp32",
         device=device,
         workers=workers,
@@ -171,11 +160,10 @@ def _write_page(report: DemoReport, answers: Sequence[Answer]) -> None:
         report.page,
         title="imgret demo",
         subtitle=f"{pictures} pictures of {len(made.scenes)} scenes, drawn on this machine, "
-        f"described by {MODEL} on an untrained {BACKBONE}",
+        f"described by {DEFAULT_MODEL}, the model that ships with imgret",
         tiles=[("pictures", str(pictures)), ("scenes", str(len(made.scenes)))]
         + [(f"{name} (chance {100 * lots:.1f} %)", f"{100 * score:.1f} %") for name, score, lots in report.table],
         notes=[
-            UNTRAINED,
             f"The scores are means over all {pictures} pictures, each asking for the {made.views - 1} other "
             "views of its scene; chance is what a random order would score.",
             "Below are the answers to the first view of each scene.",

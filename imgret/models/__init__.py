@@ -5,7 +5,7 @@ Listing and checking names costs nothing; `load_model` brings torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class ModelCard:
 
     `dim` 0 means "as many as the backbone has channels"; `backbone` is a timm name ("none": the model
     has no trunk); `image_size` is the longer side in pixels that is taken by default. `weights` is "trunk" when
-    a public pretrained backbone alone makes a useful model, "none" when it must be trained or given.
+    a public pretrained backbone alone makes a useful model, "ships" when they are in the package, "none" when it must
+    be trained or given.
     `parameters` and `gmacs` (10^9 multiply-adds for one 512 x 512 image) are with the default backbone. `equations`
     are (step, equation, origin) in the order of the computation; an origin of "" is the paper.
     """
@@ -63,7 +64,7 @@ SHIPPED: dict[str, ShippedModel] = {
         image_size=320,
         summary="GLAM on a light trunk, trained by this project; the default",
         parameters=2_721_817,
-        gmacs=0.0,
+        gmacs=1.23,
     ),
 }
 
@@ -222,6 +223,7 @@ __all__ = [
     "LoadedModel",
     "ModelCard",
     "ShippedModel",
+    "cards",
     "check_name",
     "is_weights_file",
     "load_model",
@@ -229,6 +231,24 @@ __all__ = [
     "save_weights",
     "shipped_file",
 ]
+
+
+def cards() -> dict[str, ModelCard]:
+    """Every name that `load_model` knows, with its card: what ships first."""
+    shipped = {
+        name: replace(
+            MODELS[one.model],
+            dim=one.dim,
+            summary=one.summary,
+            backbone=one.backbone,
+            image_size=one.image_size,
+            weights="ships",
+            parameters=one.parameters,
+            gmacs=one.gmacs,
+        )
+        for name, one in SHIPPED.items()
+    }
+    return {**shipped, **MODELS}
 
 
 def shipped_file(name: str) -> Path:

@@ -100,8 +100,8 @@ def save_weights(
     """Write a weights file that `load_model` needs nothing else to read, whole or not at all.
 
     `provenance` is JSON: what it was trained on, by which command, with which scores. `image_size` is the longer side
-    in pixels that the model is for, if not its card's. `half` stores float32 tensors in float16, in half the space;
-    they are float32 again once loaded. ValueError for a model that is in no row of MODELS, and for values that
+    in pixels that the model is for, if not its card's. `half` stores matrices and kernels in float16, in half the
+    space; they are float32 again once loaded. ValueError for a model that is in no row of MODELS, and for values that
     float16 cannot hold.
     """
     path = Path(path)
@@ -111,7 +111,8 @@ def save_weights(
         raise ValueError(f"{target} is in no row of MODELS, so a weights file could not say how to build it")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if half:
-        state = {key: value.half() if value.dtype == torch.float32 else value for key, value in state.items()}
+        # Biases and statistics are few, and may be larger than float16 can hold.
+        state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
         lost = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
         if lost:
             raise ValueError(f"{lost[0]} has values that float16 cannot hold")

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgret.cli.app import app
+from imgret.store import Store
 from tests.pictures import save, textured
 
 FAST = ["--weights", "none", "--workers", "0", "--image-size", "64", "--precision", "fp32"]
@@ -305,7 +306,6 @@ def test_info_explains_each_kind_of_file(place, mean_colour):
         (["extract", "nowhere", "-o", "s", "--model", "mean-colour", "--weights", "none"], 1, "no such file or folder"),
         (["extract", "photos", "-o", "s", "--model", "glm"], 1, "did you mean glam?"),
         (["extract", "photos", "-o", "s", "--model", "glam"], 1, "--weights none"),
-        (["extract", "photos", "-o", "s"], 1, "--model gem"),
         (["extract", "photos"], 2, "--output"),
         (["extract", "photos", "-o", "s", "--scales", "x"], 2, "--scales|not a list"),
         (["extract", "photos", "-o", "s", "--part", "3/2"], 2, "I/N"),
@@ -544,14 +544,40 @@ def test_names_with_markup_are_printed_as_they_are(place, mean_colour):
 
 @pytest.mark.parametrize("columns", ["40", "60", "80", "100", "140"])
 def test_the_list_of_models_never_cuts_a_name(columns, monkeypatch):
-    from imgret.models import MODELS
+    from imgret.models import cards
+    from imgret.models.trunks import TRUNKS
 
     monkeypatch.setenv("COLUMNS", columns)
     lines = run("models", "-q").stdout.splitlines()
-    for name, card in MODELS.items():
-        (line,) = [line for line in lines if line.split()[:1] == [name]]
+    for name, card in cards().items():
+        (line,) = [line for line in lines if line.split()[:1] == [name] and "ships" not in line]
         assert int(columns) < 60 or card.backbone in line.split()
-    assert len(lines) < 5 + 3 * len(MODELS)
+    assert all(any(line.split()[:1] == [name] for line in lines) for name in TRUNKS)
+    assert len(lines) < 15 + 3 * len(cards()) + 3 * len(TRUNKS)
+
+
+def test_the_model_that_ships_is_marked_and_explained_with_where_it_comes_from():
+    assert "glam-small ships with the package" in " ".join(run("models", "-q").stdout.split())
+    told = " ".join(run("models", "glam-small").stdout.split())
+    for words in ("ships with the package", "Caltech-101", "MobileNetV2", "random", "mAP"):
+        assert words in told
+
+
+def test_extract_without_a_model_takes_the_one_that_ships_and_queries_find_it_again(tmp_path, photos):
+    store = tmp_path / "store"
+    result = run("extract", str(photos), "-o", str(store), "--workers", "0", "--device", "cpu")
+    assert "UNTRAINED" not in result.stderr
+    recipe = Store.open(store).recipe
+    assert (recipe["weights"]["source"], recipe["weights"]["name"]) == ("package", "glam-small")
+    assert recipe["image_size"] == 320
+    run("index", str(store), "-o", str(tmp_path / "index"))
+    picture = next(path for path in sorted(photos.rglob("*")) if path.is_file())
+    found = run("search", str(tmp_path / "index"), str(picture), "-k", "1", "--workers", "0")
+    assert picture.name in found.stdout
+    # again, by name and by nothing: it goes on; with another model it refuses
+    assert "0 added" in run("extract", str(photos), "-o", str(store), "--model", "glam-small", "--workers", "0").stderr
+    refused = run("extract", str(photos), "-o", str(store), "--model", "gala", code=1)
+    assert "glam-small" in refused.stderr or "model glam" in refused.stderr
 
 
 def test_the_commands_that_explain_a_model_can_be_pasted(monkeypatch):

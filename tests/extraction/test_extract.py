@@ -21,6 +21,8 @@ from imgret.errors import (
     StoreError,
     WeightsError,
 )
+from imgret.extraction.loading import load_for_recipe
+from imgret.models import shipped_file
 from imgret.store import Store
 from imgret.store import shard as shards
 from imgret.store.lock import WriterLock
@@ -254,9 +256,18 @@ def test_a_second_writer_is_told_who_holds_the_store(job):
     workflows.extract(job)  # and afterwards it is free again
 
 
-def test_a_missing_model_shows_the_line_that_works(job):
-    with pytest.raises(WeightsError, match="--model gem"):
-        workflows.extract(replace(job, model=None))
+def test_an_installation_without_the_model_that_ships_says_how_to_get_it(job, monkeypatch):
+    monkeypatch.setattr("imgret.models.weights.shipped_file", lambda name: shipped_file("no-such-model"))
+    with pytest.raises(WeightsError, match="missing from this installation: pip install --force-reinstall imgret"):
+        workflows.extract(replace(job, model=None, weights=None, seed=None))
+
+
+def test_a_store_of_another_versions_model_is_not_searched_with_this_ones(job):
+    store = workflows.extract(replace(job, model=None, weights=None, seed=None, image_size=64)).store
+    found = Store.open(store)
+    weights = {**found.recipe["weights"], "sha256": "0" * 64}
+    with pytest.raises(WeightsError, match="another version of imgret ships"):
+        load_for_recipe({**found.recipe, "weights": weights}, {}, print, device="cpu")
 
 
 def test_too_little_space_is_said_before_the_start(job, monkeypatch):

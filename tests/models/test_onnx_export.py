@@ -29,7 +29,7 @@ SIZES = [(1, 64, 96), (4, 97, 61), (2, 32, 32), (1, 7, 200), (1, 1, 1), (2, 257,
 
 def loaded(model, name="gem"):
     identity = {"model": name, "backbone": "test", "arguments": model.arguments(), "weights": {"sha256": "0"}}
-    return LoadedModel(model.eval(), identity, trained=True)
+    return LoadedModel(model.eval(), identity, trained=True, image_size=1024)
 
 
 def describe(path, batch):

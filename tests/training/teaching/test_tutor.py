@@ -131,8 +131,6 @@ def test_random_weights_teach_nobody(photos, teacher, tmp_path):
 
 
 def test_a_student_without_one_last_map_is_refused(photos, teacher, tmp_path):
-    recipe = recipe_of(
-        photos, teacher, model__name="dalg", model__backbone="test_resnet", model__arguments={"dim": 16}
-    )
+    recipe = recipe_of(photos, teacher, model__name="dalg", model__backbone="test_resnet", model__arguments={"dim": 16})
     with pytest.raises(ImgretError, match="needs a student with one last map"):
         trainer(recipe, tmp_path / "run").run()
