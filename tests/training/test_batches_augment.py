@@ -40,7 +40,8 @@ def centre(pixels: torch.Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("size", [(192, 128), (32, 48)])
 def test_every_augmentation_gives_pixels_of_the_batch_size(name, size):
     for seed in range(8):
-        pixels, heat_map = augmentation_called(name)(picture(), size, generator(seed))
+        sample = augmentation_called(name)(picture(), size, generator(seed))
+        pixels, heat_map = sample.pixels, sample.heat_map
         assert pixels.shape == (3, size[1], size[0])
         assert pixels.dtype == torch.uint8
         assert pixels.is_contiguous()
@@ -54,14 +55,14 @@ def test_a_misspelt_augmentation_is_answered_with_the_nearest():
 
 
 def test_none_warps_the_whole_image_without_padding():
-    pixels, _ = NONE(np.full((80, 100, 3), 200, np.uint8), (64, 64), generator())
+    pixels = NONE(np.full((80, 100, 3), 200, np.uint8), (64, 64), generator()).pixels
     assert (pixels == 200).all()
     # the middle of pixel 25 of 100 is at 25.5, so at 25.5 * 64 / 100 = 16.32; 60.5 * 64 / 80 = 48.4
     assert centre(seen(dot(25, 60), WHOLE, (64, 64))) == pytest.approx((16.32, 48.4), abs=0.05)
 
 
 def test_none_leaves_an_image_of_the_right_size_as_it_is():
-    pixels, _ = NONE(picture(), (100, 80), generator())
+    pixels = NONE(picture(), (100, 80), generator()).pixels
     assert (pixels.permute(1, 2, 0).numpy() == picture()).all()
 
 
@@ -204,7 +205,8 @@ def test_a_heat_map_of_any_resolution_is_seen_through_the_window_of_its_image(au
     for seed in range(20):
         grey = picture(seed)[:, :, 0]
         twice = np.repeat(np.repeat(grey, 2, 0), 2, 1)
-        pixels, heat_map = plain(np.stack([grey] * 3, 2), (64, 48), generator(seed), twice)
+        sample = plain(np.stack([grey] * 3, 2), (64, 48), generator(seed), twice)
+        pixels, heat_map = sample.pixels, sample.heat_map
         assert heat_map.shape == (1, 48, 64)
         assert heat_map.dtype == torch.float32
         assert 0 <= heat_map.min() <= heat_map.max() <= 1 + 1e-6
@@ -217,10 +219,10 @@ def test_a_heat_map_of_any_resolution_is_seen_through_the_window_of_its_image(au
 def test_a_sample_depends_on_its_generator_and_on_nothing_else():
     for augmentation in (SOFT, PHONE_FLIP):
         states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-        first = [augmentation(picture(), (64, 64), generator(seed))[0] for seed in range(20)]
+        first = [augmentation(picture(), (64, 64), generator(seed)).pixels for seed in range(20)]
         assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
         torch.manual_seed(5)
-        again = [augmentation(picture(), (64, 64), generator(seed))[0] for seed in range(20)]
+        again = [augmentation(picture(), (64, 64), generator(seed)).pixels for seed in range(20)]
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
         assert not any(torch.equal(a, b) for a, b in zip(first, again[1:], strict=False))
 
@@ -230,5 +232,23 @@ def test_the_picture_given_is_not_changed():
     before = given.copy()
     for seed in range(20):
         PHONE(given, (100, 80), generator(seed))
-        NONE(given, (100, 80), generator(seed))[0].zero_()
+        NONE(given, (100, 80), generator(seed)).pixels.zero_()
     assert (given == before).all()
+
+
+def test_a_window_generator_decides_what_is_seen_and_nothing_else():
+    def sample(window: int, light: int):
+        found = augmentation_called("phone-glare")
+        return found(picture(), (64, 64), generator(light), window=generator(window), backdrop=picture())
+
+    one, other_light, other_window = sample(1, 1), sample(1, 2), sample(2, 1)
+    assert torch.equal(one.plain, other_light.plain)
+    assert not torch.equal(one.pixels, other_light.pixels)
+    assert not torch.equal(one.plain, other_window.plain)
+
+
+def test_scenes_lie_on_a_backdrop_about_as_often_as_they_say():
+    found = augmentation_called("phone-scenes")
+    placed = [found(picture(), (48, 48), generator(seed), backdrop=picture()).placed for seed in range(200)]
+    assert 0.55 < sum(placed) / 200 < 0.75  # 0.65 of them lie in place; a deviation of 0.034
+    assert all(found(picture(), (48, 48), generator(seed)).placed for seed in range(20))  # no backdrop, no scene

@@ -27,7 +27,7 @@ def refusal(tmp_path, text):
 
 
 def test_every_model_has_a_recipe_that_ships_and_trains_that_model():
-    assert packaged() == sorted([*MODELS, "gem_sfm", "small"])
+    assert packaged() == sorted([*MODELS, "default", "default_further", "gem_sfm", "small"])
     assert {name: read(name).model.name for name in MODELS} == {name: name for name in MODELS}
 
 
@@ -41,7 +41,7 @@ def test_a_recipe_that_ships_says_what_it_follows_and_gives_a_command_that_names
     assert f"imgret train {name} " in header
     for word in ("Data ", "Hardware ", "Expected "):
         assert f"# {word}" in header
-    if name != "small":
+    if name != "small" and not name.startswith("default"):
         assert "NOT reproduced here" in header or "no figure to compare with" in header
 
 
@@ -85,7 +85,9 @@ def test_a_file_comes_before_a_recipe_that_ships(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["smal", "smal.toml", "nowhere/small", "../recipes/glam", "/glam"])
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_ship(name):
-    with pytest.raises(ImgretError, match="no such recipe file.*recipes that ship: dalg, dtop, gala") as caught:
+    with pytest.raises(
+        ImgretError, match="no such recipe file.*recipes that ship: dalg, default, default_further, dtop"
+    ) as caught:
         read(name)
     assert ("did you mean small?" in str(caught.value)) == ("smal" in name)
 
