@@ -30,7 +30,7 @@ def fold_batch_norm(trunk: nn.Module) -> nn.Module:
     try:
         from torch.fx.experimental.optimization import fuse
 
-        copied = copy.deepcopy(trunk.eval())
+        copied = _apart(copy.deepcopy(trunk.eval()))
         folded = fuse(torch.fx.GraphModule(copied, _Tracer().trace(copied)), inplace=True, no_trace=True)
         probe = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
@@ -41,3 +41,16 @@ def fold_batch_norm(trunk: nn.Module) -> nn.Module:
     pairs = [(expected, found)] if one else list(zip(expected, found, strict=True))
     alike = all((a - b).abs().max() <= _AGREE * a.abs().max() for a, b in pairs)
     return folded if alike else trunk
+
+
+def _apart(module: nn.Module) -> nn.Module:
+    """The module with timm's norms that bring their activation made two, in place: torch folds plain norms only."""
+    for name, child in module.named_children():
+        activation = getattr(child, "act", None)
+        if isinstance(child, nn.BatchNorm2d) and isinstance(activation, nn.Module):
+            plain = nn.BatchNorm2d(child.num_features, child.eps)
+            plain.load_state_dict(child.state_dict())
+            setattr(module, name, nn.Sequential(plain.eval(), activation))
+        else:
+            _apart(child)
+    return module

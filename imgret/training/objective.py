@@ -47,7 +47,7 @@ class Objective:
         images = [as_images(pixels, self.device) for pixels in batch.parts]
         asked, model = self.recipe.loss, self.model
         attentions: Any = getattr(model, "attentions", ()) if asked.map_weight else ()
-        trunk: Any = [model.trunk] if self.tutor is not None else []
+        trunk: Any = [model.trunk] if self.tutor is not None and self.recipe.teacher.map_weight else []
         with autocast(self.device, self.precision), recorded(attentions) as maps, recorded(trunk) as features:
             rows = self._describe(*images)
         value: Tensor = rows.sum() * 0
@@ -59,6 +59,6 @@ class Objective:
             clicks = batch.maps.to(self.device), batch.has_map.to(self.device)
             value = value + asked.map_weight * map_supervision(maps, *clicks)
         if self.tutor is not None and self._teach is not None:
-            lesson = self._teach(rows, features[0], self.tutor.taught(batch, step))
+            lesson = self._teach(rows, features[0] if features else None, self.tutor.taught(batch, step))
             value = value + self.recipe.teacher.weight * lesson
         return value

@@ -289,7 +289,8 @@ def as_dict(recipe: Any) -> dict[str, Any]:
 
 def deciding(recipe: Recipe) -> dict[str, Any]:
     """'section.key' -> value of all that decides the result: a run goes on only where these are equal."""
-    idle = () if on_tuples(recipe) else ("tuples",)
+    used = {"tuples": on_tuples(recipe), "teacher": recipe.teacher.model is not None}
+    idle = {section for section, is_used in used.items() if not is_used}
     return {
         key: value
         for key, value in _flat(as_dict(recipe)).items()

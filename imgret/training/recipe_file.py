@@ -155,7 +155,7 @@ def _at_odds(recipe: Recipe) -> str | None:
             )
     elif batches.images_per_class is not None:
         return f'batches.images_per_class is for kind = "pk", not "{batches.kind}"'
-    problem = _tuples_at_odds(recipe)
+    problem = _tuples_at_odds(recipe) or _teacher_at_odds(recipe)
     if problem:
         return problem
     if recipe.loss.map_weight > 0 and recipe.data.maps is None:
@@ -201,6 +201,16 @@ def _tuples_at_odds(recipe: Recipe) -> str | None:
     if batches.views > 1 or loss.map_weight:
         key = "batches.views" if batches.views > 1 else "loss.map_weight"
         return f"{key} is for losses on labels, and {loss.name} learns from tuples; leave it out"
+    return None
+
+
+def _teacher_at_odds(recipe: Recipe) -> str | None:
+    """The same, of a teacher."""
+    teacher = recipe.teacher
+    if teacher.model is not None and on_tuples(recipe):
+        return f"teacher.model is for losses on labels, and {recipe.loss.name} learns from tuples; leave it out"
+    if teacher.own + teacher.label > 1:
+        return f"teacher.own and teacher.label are shares of 1, got {teacher.own:g} and {teacher.label:g}"
     return None
 
 

@@ -58,13 +58,15 @@ def start_model(recipe: Recipe) -> DescriptorModel:
 
 
 def start_loss(recipe: Recipe, dim: int, images: LabelledImages) -> nn.Module:
-    """The loss, for descriptors of `dim`; its own weights are random from the recipe's seed.
+    """The loss, for descriptors of `dim`; its own weights are random from the recipe's seed. Empty for a weight of 0.
 
     A margin of "dynamic" is one for each class, larger for smaller classes: see `dynamic_margins`.
     """
     card = look_up(LOSSES, "loss", recipe.loss.name)
     if card.needs == "pk batches" and recipe.batches.kind != "pk":
         raise ImgretError(f'loss.name: {recipe.loss.name} needs batches of classes: set batches.kind = "pk"')
+    if not recipe.loss.weight:
+        return nn.Module()  # a teacher alone teaches, and images need no labels
     need_classes(images, recipe.loss.name)
     sizes = (dim, len(images.classes)) if card.needs == "classes" else ()
     arguments: dict[str, Any] = dict(recipe.loss.arguments)
@@ -118,12 +120,13 @@ def start_tutor(
 ) -> Tutor | None:
     """The teacher that the recipe names, its answers in a folder of the run's; None when it names none."""
     if recipe.teacher.model is None:
-        return None
+        if recipe.loss.weight:
+            return None
+        raise ImgretError(
+            "loss.weight is 0, so a teacher alone teaches: name one, such as --set teacher.model=FILE.safetensors"
+        )
     answers = folder / ("teacher" if rank == 0 else f"teacher-{rank}")
-    try:
-        return Tutor(recipe.teacher, student, images.labels, answers, device, precision, recipe.run.seed)
-    except ValueError as error:
-        raise ImgretError(f"teacher: {error}") from error
+    return Tutor(recipe.teacher, student, images.labels, answers, device, precision, recipe.run.seed)
 
 
 def start_plan(

@@ -2,8 +2,10 @@ import copy
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
+from imgret.nn.backbones import build_trunk
 from imgret.nn.folding import fold_batch_norm
 
 
@@ -57,6 +59,26 @@ def test_a_folded_copy_gives_the_same_map_without_batch_norms(kind):
         assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
         torch.testing.assert_close(folded(x), trunk(x), rtol=1e-4, atol=1e-5)
         assert isinstance(trunk[1], nn.BatchNorm2d)  # the trunk itself is as it was
+
+
+def test_norms_that_bring_their_activation_are_folded_too():
+    """Of timm: most of its mobile networks and RegNets have no other."""
+    conv, norm = layers()
+    with_act = BatchNormAct2d(4, act_layer=nn.Hardswish)
+    with_act.load_state_dict(norm.state_dict())
+    trunk, x = nn.Sequential(conv, nn.Sequential(with_act)).eval(), images()
+    with torch.no_grad():
+        folded = fold_batch_norm(trunk)
+        assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+        torch.testing.assert_close(folded(x), trunk(x), rtol=1e-4, atol=1e-5)
+        assert isinstance(trunk[1][0], BatchNormAct2d)  # the trunk itself is as it was
+
+
+@pytest.mark.parametrize("name", ["mobilenetv4_conv_small", "regnetx_002"])
+def test_a_light_trunk_of_timm_keeps_no_batch_norm(name):
+    trunk = build_trunk(name)[0].eval()
+    assert any(isinstance(part, nn.BatchNorm2d) for part in trunk.modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fold_batch_norm(trunk).modules())
 
 
 @pytest.mark.parametrize("kind", [Shared, SharedLast])

@@ -19,27 +19,37 @@ class Answers:
     """The teacher's rows [N, K, D] and maps [N, K, C, g, g] in float16, for N images in K windows each.
 
     The files are sparse and fill as the teacher is asked; `save` makes what is known so far outlive the process. A
-    folder of another size is an ImgretError.
+    `map_shape` of zeros keeps no maps. A folder of another size is an ImgretError.
     """
 
     def __init__(self, folder: Path, images: int, windows: int, dim: int, map_shape: tuple[int, int, int]) -> None:
         self._folder = folder
         self._known = np.zeros((images, windows), bool)
-        shapes = {_ROWS: (images, windows, dim), _MAPS: (images, windows, *map_shape)}
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / _KNOWN).is_file():
             known = np.load(folder / _KNOWN, allow_pickle=False)
-            sizes = {name: (folder / name).stat().st_size for name in shapes if (folder / name).is_file()}
-            if known.shape != self._known.shape or sizes != {name: 2 * int(np.prod(of)) for name, of in shapes.items()}:
-                raise ImgretError(f"{folder} holds answers of another size; remove it, and the teacher is asked again")
+            if known.shape != self._known.shape:
+                raise self._of_another_size()
             self._known = known
-        mode = {name: "r+" if (folder / name).is_file() else "w+" for name in shapes}
-        self._rows = np.memmap(folder / _ROWS, np.float16, mode[_ROWS], shape=shapes[_ROWS])  # type: ignore[call-overload]
-        self._maps = np.memmap(folder / _MAPS, np.float16, mode[_MAPS], shape=shapes[_MAPS])  # type: ignore[call-overload]
+        self._rows = self._mapped(_ROWS, (images, windows, dim))
+        self._maps = self._mapped(_MAPS, (images, windows, *map_shape))
         self._sums = np.zeros((images, dim), np.float32)
         for window in range(windows):
             rows = np.flatnonzero(self._known[:, window])
             self._sums[rows] += self._rows[rows, window]
+
+    def _mapped(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A file as an array; one that is there must be as large as that."""
+        path, numbers = self._folder / name, int(np.prod(shape))
+        there = path.is_file()
+        if self._known.any() and (path.stat().st_size if there else 0) != 2 * numbers:
+            raise self._of_another_size()
+        if not numbers:  # an empty file cannot be mapped
+            return np.zeros(shape, np.float16)
+        return np.memmap(path, np.float16, "r+" if self._known.any() else "w+", shape=shape)
+
+    def _of_another_size(self) -> ImgretError:
+        return ImgretError(f"{self._folder} holds answers of another size; remove it, and the teacher is asked again")
 
     def known(self, images: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """Which of these windows of images have been answered: bool [B]."""
@@ -73,8 +83,9 @@ class Answers:
 
     def save(self) -> None:
         """Values first, then which of them are known."""
-        self._rows.flush()
-        self._maps.flush()
+        for values in (self._rows, self._maps):
+            if isinstance(values, np.memmap):
+                values.flush()
         stored = io.BytesIO()
         np.save(stored, self._known, allow_pickle=False)
         atomic.write_bytes(self._folder / _KNOWN, stored.getvalue())

@@ -68,15 +68,18 @@ class Lesson(nn.Module):
         self.temperature, self.scale, self.map_weight = temperature, scale, map_weight
         self.key = nn.Linear(teacher_dim, dim, bias=False)
         nn.init.orthogonal_(self.key.weight)
-        self.place = nn.Conv2d(channels, map_channels, 1)
-        self.standard = nn.BatchNorm2d(map_channels, affine=False)
+        if map_weight:
+            self.place = nn.Conv2d(channels, map_channels, 1)
+            self.standard = nn.BatchNorm2d(map_channels, affine=False)
 
-    def forward(self, rows: Tensor, features: Tensor, taught: Taught) -> Tensor:
-        """Descriptors [B, dim] and maps [B, channels, h, w] of the student -> a scalar."""
+    def forward(self, rows: Tensor, features: Tensor | None, taught: Taught) -> Tensor:
+        """Descriptors [B, dim] and, for a map weight, maps [B, channels, h, w] of the student -> a scalar."""
         with torch.autocast(rows.device.type, enabled=False):
             wide = torch.promote_types(rows.dtype, torch.float32)
-            places = self.place_by_place(features.to(wide), taught)
-            return self.against_bank(rows.to(wide), taught) + self.map_weight * places
+            value = self.against_bank(rows.to(wide), taught)
+            if features is None:
+                return value
+            return value + self.map_weight * self.place_by_place(features.to(wide), taught)
 
     def against_bank(self, rows: Tensor, taught: Taught) -> Tensor:
         """The first loss, a mean over the known."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from imgret.errors import ImgretError
 from imgret.models import load_model
 from imgret.models.base import DescriptorModel
-from imgret.nn.backbones import Trunk
 from imgret.nn.recording import recorded
 from imgret.training.batches.samples import TrainBatch
 from imgret.training.forward import as_images, autocast
@@ -25,7 +24,8 @@ class Tutor:
     """A frozen teacher, the answers it has given, and the lesson a student takes from them.
 
     `labels` [N] of the training images say which are of one class. Every process has a folder of answers of its own:
-    they would only cost time to share. ImgretError for a student without a single map to compare.
+    they would only cost time to share. ImgretError for random weights, and where maps are to be compared and either
+    side has not one last map.
     """
 
     def __init__(
@@ -39,29 +39,29 @@ class Tutor:
         seed: int,
     ) -> None:
         assert asked.model is not None
-        trunk = getattr(student, "trunk", None)
-        if not isinstance(trunk, Trunk):
-            raise ImgretError(
-                "teacher.model: a teacher needs a student with one last map, such as glam, gala, gsa or gem"
-            )
         loaded = load_model(asked.model, backbone=asked.backbone, weights=asked.weights)
         if not loaded.trained:
             raise ImgretError(f"teacher.model: {asked.model} has random weights, and nothing to teach")
         self.asked, self.labels, self.seed = asked, labels, seed
         self.device, self.precision = device, precision
         self.teacher = loaded.model.to(device).requires_grad_(False)
-        channels = self.teacher.trunk.channels
-        assert isinstance(channels, int)
-        self.projection = _projection(channels, asked.map_channels).to(device)
-        shape = asked.map_channels, asked.grid, asked.grid
+        self.projection: Tensor | None = None
+        channels, shape = 0, (0, 0, 0)
+        if asked.map_weight:
+            channels = _map_channels("the student", student, device)
+            theirs = _map_channels("the teacher", self.teacher, device)
+            if asked.map_channels > theirs:
+                raise ImgretError(f"teacher.map_channels must be at most the {theirs} of the teacher's map")
+            self.projection = _projection(theirs, asked.map_channels).to(device)
+            shape = asked.map_channels, asked.grid, asked.grid
         self.answers = Answers(folder, len(labels), asked.windows, self.teacher.dim, shape)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.lesson = Lesson(
                 student.dim,
-                trunk.channels,
+                channels,
                 self.teacher.dim,
-                asked.map_channels,
+                shape[0],
                 own=asked.own,
                 label=asked.label,
                 temperature=asked.temperature,
@@ -96,11 +96,14 @@ class Tutor:
     def _ask(self, images: np.ndarray, windows: np.ndarray, plain: Tensor) -> None:
         new = np.flatnonzero(~self.answers.known(images, windows))
         if len(new):
-            with torch.inference_mode(), recorded([self.teacher.trunk]) as maps:
+            trunks = [] if self.projection is None else [self.teacher.trunk]
+            with torch.inference_mode(), recorded(trunks) as maps:
                 with autocast(self.device, self.precision):
                     rows = self.teacher(as_images(plain[torch.from_numpy(new)], self.device))
-                grid = F.adaptive_avg_pool2d(maps[0].float(), (self.asked.grid, self.asked.grid))
-                small = torch.einsum("bchw,cd->bdhw", grid, self.projection)
+                small = rows.new_empty(len(new), 0, 0, 0)
+                if self.projection is not None:
+                    grid = F.adaptive_avg_pool2d(maps[0].float(), (self.asked.grid, self.asked.grid))
+                    small = torch.einsum("bchw,cd->bdhw", grid, self.projection)
             self.answers.put(images[new], windows[new], rows, small)
 
     def _bank(self, images: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +113,20 @@ class Tutor:
         random = np.random.default_rng([self.seed, step])
         drawn = random.choice(others, min(len(others), self.asked.bank), replace=False, shuffle=False)
         return np.concatenate([own, drawn]), place.astype(np.int64)
+
+
+def _map_channels(who: str, model: DescriptorModel, device: torch.device) -> int:
+    """Channels of the one map that the model's trunk gives, seen on a probe."""
+    trunk = getattr(model, "trunk", None)
+    if trunk is not None:
+        with torch.inference_mode(), recorded([trunk]) as seen:
+            model(torch.rand(1, 3, 64, 64, device=device))
+        if isinstance(seen[0], Tensor) and seen[0].ndim == 4:
+            return seen[0].shape[1]
+    raise ImgretError(
+        f"teacher.map_weight: {who} has not one last map to compare, as glam, gala, gsa and gem on a CNN have; to "
+        "learn from descriptors alone: --set teacher.map_weight=0"
+    )
 
 
 def _projection(channels: int, to: int) -> Tensor:

@@ -11,7 +11,7 @@ from imgret.models import load_model, save_weights
 from imgret.models.gem import GeMModel
 from imgret.training import journal
 from imgret.training.loop import Trainer
-from imgret.training.recipe import Recipe
+from imgret.training.recipe import Recipe, Teacher, deciding
 from imgret.training.recipe_file import from_dict
 from imgret.workflows.training import training_sets
 from tests.pictures import save
@@ -132,5 +132,53 @@ def test_random_weights_teach_nobody(photos, teacher, tmp_path):
 
 def test_a_student_without_one_last_map_is_refused(photos, teacher, tmp_path):
     recipe = recipe_of(photos, teacher, model__name="dalg", model__backbone="test_resnet", model__arguments={"dim": 16})
-    with pytest.raises(ImgretError, match="needs a student with one last map"):
+    with pytest.raises(ImgretError, match="teacher.map_weight: the student has not one last map"):
         trainer(recipe, tmp_path / "run").run()
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_convnext"])
+def test_a_teacher_without_a_map_teaches_by_its_descriptors_alone(photos, tmp_path, backbone):
+    path = tmp_path / "teacher.safetensors"
+    torch.manual_seed(7)
+    save_weights(GeMModel(backbone).eval(), path, {})
+    with pytest.raises(ImgretError, match="the teacher has not one last map.*--set teacher.map_weight=0"):
+        trainer(recipe_of(photos, path), tmp_path / "run").run()
+    trainer(recipe_of(photos, path, teacher__map_weight=0.0), tmp_path / "rows").run()
+    again = trainer(recipe_of(photos, path, teacher__map_weight=0.0), tmp_path / "rows")
+    again.run()  # at its end already; its answers are read back
+    assert again.tutor.answers.known(np.arange(IMAGES), np.zeros(IMAGES, int)).all()
+    assert len(losses(tmp_path / "rows")) == 8
+
+
+def test_a_teacher_alone_needs_no_labels(photos, teacher, tmp_path):
+    unlabelled = tmp_path / "photos"
+    unlabelled.mkdir()
+    for number in range(8):
+        save(unlabelled, f"{number}.png", number, (48, 40))
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,label\n" + "".join(f"photos/{number}.png,\n" for number in range(8)))
+    recipe = recipe_of(listed, teacher, schedule__epochs=1)
+    report = trainer(recipe, tmp_path / "run").run()
+    assert report.images == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher__own": 0.7, "teacher__label": 0.4}, "shares of 1, got 0.7 and 0.4"),
+        ({"loss__name": "triplet", "batches__batch_size": 14}, "teacher.model is for losses on labels"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(photos, teacher, changes, words):
+    with pytest.raises(ImgretError, match=words):
+        recipe_of(photos, teacher, **changes)
+
+
+def test_a_loss_of_no_weight_without_a_teacher_is_refused_with_what_to_type(photos, teacher, tmp_path):
+    recipe = replace(recipe_of(photos, teacher), teacher=Teacher())
+    with pytest.raises(ImgretError, match="--set teacher.model=FILE.safetensors"):
+        trainer(recipe, tmp_path / "run").run()
+
+
+def test_settings_of_a_teacher_that_is_not_there_decide_nothing():
+    assert not any(key.startswith("teacher.") for key in deciding(from_dict({"teacher": {"own": 0.5}}, "a test")))
