@@ -115,7 +115,9 @@ def export(
     file: Annotated[
         str,
         Argument(
-            metavar="FILE|NAME", help="A weights file (*.safetensors), or a name with --weights.", show_default=False
+            metavar="FILE|NAME",
+            help="A weights file (*.safetensors), a name that ships, or one with --weights.",
+            show_default=False,
         ),
     ],
     to: Annotated[str, Option(help="onnx.", show_default=False)],
@@ -214,7 +216,7 @@ def _provenance(name: str, weights: str) -> list[tuple[str, str]]:
         ("learned from", told["data"]),
         ("taught by", told["teacher"]),
         ("training", f"from {told['start']}; {stages}; {told['machine']}"),
-        ("scores", f"{scores} (docs/benchmarks.md)"),
+        ("scores", f"{scores}; {told['scored']}"),
     ]
 
 

@@ -161,6 +161,12 @@ def _from_trunk(name: str, arguments: dict[str, Any], offline: bool, say: Callab
 def _shipped(name: str, weights: str, given: dict[str, Any], seed: int) -> LoadedModel:
     """A model of the package, or with weights "none" the same at random."""
     file = shipped_file(name)
+    backbone = given.get("backbone")
+    if backbone not in (None, SHIPPED[name].backbone):
+        raise WeightsError(
+            f"{name} has the trunk {SHIPPED[name].backbone} and no other; for another one: "
+            f"--model gem --backbone {backbone}"
+        )
     if weights == "auto":
         loaded = _from_file(file, None, given)
         source = {"source": "package", "name": name, "sha256": loaded.identity["weights"]["sha256"]}

@@ -31,7 +31,7 @@ from imgret.training.forward import EveryShape
 from imgret.training.mining import Miner
 from imgret.training.objective import Objective
 from imgret.training.processes import ALONE, Processes
-from imgret.training.recipe import Recipe, deciding
+from imgret.training.recipe import Recipe, deciding, shareable
 from imgret.training.recipe_file import to_toml
 from imgret.training.start import (
     classifier_note,
@@ -314,7 +314,7 @@ class Trainer:
         self.progress = replace(self.progress, lines=self.processes.share(self.journal.lines))
         randoms = self.processes.gather(checkpoints.random_state())
         provenance = {
-            "recipe": deciding(self.recipe),
+            "recipe": shareable(deciding(self.recipe)),
             "images": self.identity["images"],
             "count": len(self.images.images),
             "classes": len(self.images.classes),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from imgret.training.losses import LOSSES
@@ -274,6 +275,10 @@ class Recipe:
 
 
 _FREE = ("run.device", "run.save_minutes", "batches.workers")
+_PATHS = {
+    *("data.dataset", "data.root", "data.exclude", "data.maps", "model.start", "teacher.model", "teacher.weights"),
+    *("validation.ground_truth", "validation.images"),
+}
 
 
 def as_dict(recipe: Any) -> dict[str, Any]:
@@ -296,6 +301,11 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
         for key, value in _flat(as_dict(recipe)).items()
         if key not in _FREE and key.partition(".")[0] not in idle
     }
+
+
+def shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `deciding` gives, for a file that others will read: of paths only the last name, not where it lies here."""
+    return {key: PurePath(value).name if key in _PATHS else value for key, value in settings.items()}
 
 
 def on_tuples(recipe: Recipe) -> bool:

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from imgret.models import SHIPPED, WEIGHTS_SUFFIX, load_model, read_card, save_weights
+from imgret.training.recipe import shareable
 
 HOME = Path(__file__).parents[2] / "imgret/models/shipped"
 LARGEST = 12e6  # bytes
@@ -30,7 +31,8 @@ def main() -> None:
     if (found["model"], arguments["backbone"], arguments["dim"]) != (shipped.model, shipped.backbone, shipped.dim):
         raise SystemExit(f"{asked.weights} is no {asked.name}: {found}")
     facts = json.loads(asked.facts.read_text("utf-8"))
-    provenance = {**facts, "last_stage": read_card(asked.weights)["provenance"]}
+    noted = read_card(asked.weights)["provenance"]
+    provenance = {**facts, "last_stage": {**noted, "recipe": shareable(noted["recipe"])}}
     HOME.mkdir(exist_ok=True)
     path = HOME / f"{asked.name}{WEIGHTS_SUFFIX}"
     save_weights(loaded.model, path, provenance, image_size=shipped.image_size, half=True)

@@ -22,7 +22,7 @@ from imgret.errors import (
     WeightsError,
 )
 from imgret.extraction.loading import load_for_recipe
-from imgret.models import shipped_file
+from imgret.models import DEFAULT_MODEL, shipped_file
 from imgret.store import Store
 from imgret.store import shard as shards
 from imgret.store.lock import WriterLock
@@ -268,6 +268,15 @@ def test_a_store_of_another_versions_model_is_not_searched_with_this_ones(job):
     weights = {**found.recipe["weights"], "sha256": "0" * 64}
     with pytest.raises(WeightsError, match="another version of imgret ships"):
         load_for_recipe({**found.recipe, "weights": weights}, {}, print, device="cpu")
+
+
+def test_a_store_of_the_model_that_ships_takes_its_file_as_well(job, tmp_path):
+    store = workflows.extract(replace(job, model=None, weights=None, seed=None, image_size=64)).store
+    recipe = Store.open(store).recipe
+    copied = tmp_path / "copied.safetensors"
+    shutil.copy(shipped_file(DEFAULT_MODEL), copied)
+    loaded = load_for_recipe(recipe, {}, print, device="cpu", weights=str(copied))
+    assert loaded.identity["weights"] == recipe["weights"]
 
 
 def test_too_little_space_is_said_before_the_start(job, monkeypatch):

@@ -12,7 +12,7 @@ import timm
 import torch
 
 from imgret.errors import UnknownNameError, WeightsError
-from imgret.models import MODELS, check_name, load_model, save_weights
+from imgret.models import DEFAULT_MODEL, MODELS, SHIPPED, check_name, load_model, save_weights, shipped_file
 from imgret.models.weights_card import read_card
 from imgret.nn import backbones
 from tests.toy import MEAN_COLOUR, MeanColour
@@ -250,3 +250,55 @@ def test_a_file_with_an_argument_this_version_refuses_is_said(tmp_path):
     rewrite(path, lambda state, card: card.update(arguments=card["arguments"].replace('"identity"', '"other"')))
     with pytest.raises(WeightsError, match="describes a gala this imgret cannot build: form must be one of"):
         load_model(path)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_what_ships_is_small_says_where_it_comes_from_and_names_no_path(name):
+    card = read_card(shipped_file(name))
+    assert card["trained"]
+    assert card["bytes"] <= 12e6
+    assert card["image_size"] == SHIPPED[name].image_size
+    told = card["provenance"]
+    assert {"data", "teacher", "stages", "commit", "seed", "scores", "machine", "licence"} <= told.keys()
+    assert all(not str(value).startswith("/") for value in told["last_stage"]["recipe"].values())
+
+
+def test_halved_weights_describe_nearly_alike_and_are_half_as_large(tmp_path):
+    model = load_model("gem", backbone="test_resnet", weights="none").model
+    for half in (False, True):
+        save_weights(model, tmp_path / f"{half}.safetensors", {}, half=half, image_size=96)
+    whole, halved = (load_model(tmp_path / f"{half}.safetensors") for half in (False, True))
+    assert (tmp_path / "True.safetensors").stat().st_size < 0.6 * (tmp_path / "False.safetensors").stat().st_size
+    assert halved.image_size == 96
+    assert all(value.dtype != torch.float16 for value in halved.model.state_dict().values())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert (whole.model(images) * halved.model(images)).sum(1).min() > 0.9999
+
+
+def test_weights_that_float16_cannot_hold_are_not_halved(tmp_path):
+    model = load_model("gem", backbone="test_resnet", weights="none").model
+    with torch.no_grad():
+        next(part for part in model.parameters() if part.ndim > 1).fill_(1e6)
+    with pytest.raises(ValueError, match="float16 cannot hold"):
+        save_weights(model, tmp_path / "a.safetensors", {}, half=True)
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weights": "other.safetensors"}, "brings its own weights; for others: --model other.safetensors"),
+        ({"backbone": "resnet18"}, "--model gem --backbone resnet18"),
+    ],
+)
+def test_the_model_that_ships_takes_no_other_weights_or_trunk(options, words):
+    with pytest.raises(WeightsError, match=words):
+        load_model(DEFAULT_MODEL, **options)
+
+
+def test_the_model_that_ships_can_be_had_at_random_for_comparison():
+    loaded = load_model(DEFAULT_MODEL, weights="none", seed=3)
+    assert not loaded.trained
+    assert loaded.image_size == SHIPPED[DEFAULT_MODEL].image_size
+    assert loaded.identity["weights"]["seed"] == 3

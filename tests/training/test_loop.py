@@ -14,7 +14,7 @@ import torch
 
 from imgret import workflows
 from imgret.errors import ImgretError
-from imgret.models import load_model
+from imgret.models import load_model, read_card
 from imgret.store import failures as register
 from imgret.store.lock import WriterLock
 from imgret.tables import resolve
@@ -79,6 +79,13 @@ def test_a_run_ends_with_weights_a_curve_and_a_journal(photos, tmp_path):
     assert loaded.trained
     assert loaded.identity["model"] == "gala"
     assert len(losses(tmp_path / "run")) == 12
+
+
+def test_weights_say_what_they_learned_from_but_not_where_it_lies_on_this_machine(photos, tmp_path):
+    run(recipe_of(photos, schedule__epochs=1), tmp_path / "run")
+    noted = read_card(tmp_path / "run/best.safetensors")["provenance"]
+    assert noted["recipe"]["data.dataset"] == photos.name
+    assert str(photos.parent) not in json.dumps(noted)
 
 
 def test_training_makes_the_loss_smaller(photos, tmp_path):
