@@ -36,6 +36,7 @@ COMMANDS = (
     "attend",
     "train",
     "whiten",
+    "calibrate",
     "models",
     "models export",
     "info",

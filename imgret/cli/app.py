@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import attend, demo, doctor, evaluate, extract, index, info, models, search, train, whiten
+from imgret.cli import attend, calibrate, demo, doctor, evaluate, extract, index, info, models, search, train, whiten
 
 app = typer.Typer(
     name="imgret",
@@ -49,6 +49,7 @@ for command in (
     attend.attend,
     train.train,
     whiten.whiten,
+    calibrate.calibrate,
     info.info,
     demo.demo,
     doctor.doctor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,3 +25,30 @@ class Projection(nn.Module):
         """BN(FC(dropout(x)))."""
         rows = self.fc(self.dropout(pooled.to(self.fc.weight.dtype)))
         return self.norm(rows.to(self.norm.weight.dtype))
+
+    @torch.no_grad()
+    def whiten(self, mean: Tensor, projection: Tensor) -> None:
+        """Become y -> P (y - m) of what it was, in eval mode: m [dim], P [k, dim] with k <= dim; rows beyond k give 0.
+
+        The norm of one affine map after another is one: the layer takes the matrix, scaled row by row so that its
+        entries lie within -1 and 1 and half precision can hold them, and the norm takes the scales. ValueError for
+        other shapes.
+        """
+        dim = len(self.fc.weight)
+        if mean.shape != (dim,) or projection.ndim != 2 or projection.shape[1] != dim or len(projection) > dim:
+            raise ValueError(f"expected [{dim}] and [at most {dim}, {dim}], got {mean.shape} and {projection.shape}")
+        norm, wide = self.norm, torch.float64
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        P = torch.zeros(dim, dim, dtype=wide)
+        P[: len(projection)] = projection.to(wide)
+        gain = norm.weight.to(wide) / (norm.running_var.to(wide) + norm.eps).sqrt()
+        weight = P @ (gain[:, None] * self.fc.weight.to(wide))
+        bias = P @ (gain * (self.fc.bias.to(wide) - norm.running_mean.to(wide)) + norm.bias.to(wide) - mean.to(wide))
+        scale = weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny)
+        self.fc.weight.copy_(weight / scale[:, None])
+        self.fc.bias.copy_(bias / scale)
+        norm.weight.copy_(scale)
+        norm.bias.zero_()
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)

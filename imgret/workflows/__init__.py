@@ -6,11 +6,13 @@ from typing import Any
 
 _HOMES = {
     "Attention": "imgret.workflows.attending",
+    "Calibrated": "imgret.workflows.calibrating",
     "EvalJob": "imgret.workflows.evaluating",
     "OnnxExport": "imgret.workflows.exporting",
     "QueryOptions": "imgret.workflows.queries",
     "attend": "imgret.workflows.attending",
     "build_index": "imgret.workflows.building",
+    "calibrate": "imgret.workflows.calibrating",
     "evaluate": "imgret.workflows.evaluating",
     "export_onnx": "imgret.workflows.exporting",
     "extract": "imgret.workflows.building",
@@ -21,11 +23,13 @@ _HOMES = {
 }
 __all__ = [
     "Attention",
+    "Calibrated",
     "EvalJob",
     "OnnxExport",
     "QueryOptions",
     "attend",
     "build_index",
+    "calibrate",
     "evaluate",
     "export_onnx",
     "extract",
