@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imgret.errors import ImgretError
+from imgret.models.allocator import keep_freed_memory
 from imgret.models.base import DescriptorModel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -66,6 +67,8 @@ class Describer:
         self._power = model.scale_power
         # a processor is quickest with what its caches hold: 4 photos of 512 px (docs/benchmarks.md)
         self.batch_size = 4 if device.type == "cpu" else 64
+        if device.type == "cpu":
+            keep_freed_memory()
         model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
         self._model = torch.compile(model, dynamic=True) if compile else model
 

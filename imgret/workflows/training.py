@@ -34,10 +34,13 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
     """
     from imgret.extraction.describe import resolve_device, resolve_precision
     from imgret.extraction.stream import default_workers
+    from imgret.models.allocator import keep_freed_memory
     from imgret.training.loop import Trainer
     from imgret.training.processes import joined
 
     device = resolve_device(recipe.run.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     precision = resolve_precision(recipe.run.precision, device)
     workers = default_workers() if recipe.batches.workers is None else recipe.batches.workers
     rest, judged = training_sets(recipe, say)
