@@ -50,7 +50,7 @@ class Describer:
     """Calls a model on batches of pixels.
 
     The softmaxes, powers and norms of our own modules stay in float32 under autocast; `precision` is
-    that of the matrix products. `batch_size` is a sensible number of images a call.
+    that of the matrix products.
     """
 
     def __init__(
@@ -65,12 +65,17 @@ class Describer:
         self._dtype = PRECISIONS[precision]
         self._scales = tuple(scales)
         self._power = model.scale_power
-        # a processor is quickest with what its caches hold: 4 photos of 512 px (docs/benchmarks.md)
-        self.batch_size = 4 if device.type == "cpu" else 64
         if device.type == "cpu":
             keep_freed_memory()
         model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
         self._model = torch.compile(model, dynamic=True) if compile else model
+
+    def batch_size(self, side: int) -> int:
+        """A sensible number of images a call, for images whose longer side is `side` pixels."""
+        if self._device.type != "cpu":
+            return 64
+        # a processor is quickest with what its caches hold: 4 photos of 512 px, 10 of 320 (docs/benchmarks.md)
+        return min(max(4, 4 * 512**2 // side**2), 64)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[B, H, W, 3] uint8 RGB -> [B, D] float32 unit rows."""

@@ -204,7 +204,7 @@ def _describe_all(
         rule,
         describer,
         workers=default_workers() if job.workers is None else job.workers,
-        batch_size=job.batch_size or describer.batch_size,
+        batch_size=job.batch_size or describer.batch_size(rule.size),
         clock=report.clock,
     )
 

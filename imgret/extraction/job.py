@@ -36,7 +36,7 @@ class ExtractJob:
     decode            'scaled' lets JPEG decode at 1/2, 1/4, 1/8; 'exact' decodes every pixel ['scaled']
     store_dtype       'float16' or 'float32' ['float16']
     workers           decode processes; None: one per core; 0: decode in this process
-    batch_size        images of equal size described at once; None: 4 on a processor, 64 on a GPU
+    batch_size        images of equal size described at once; None: as `Describer` says
     shard_size        images a shard; a shard also closes after `shard_seconds` of work
     part              (I, N): only the images with sha256(id) mod N == I - 1
     """

@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc's malloc to keep what is freed for the next tensor; whether it was told.
 
     A feature map of some megabytes is mapped anew by default, and the system fills each of its pages with zeros
-    at the first touch: a fifth of the time of describing on a processor, a quarter of that of training
+    at the first touch: a tenth of the time of describing on a processor, a fifth of that of training
     (docs/benchmarks.md). The process then stays as large as it was at most. Other C libraries are left alone, and so is
     one that a MALLOC_ variable of the environment has told something already.
     """

@@ -76,7 +76,7 @@ def describe_queries(
         decode_rule(recipe, crop=crop),
         loaded.describer,
         workers=default_workers() if options.workers is None else options.workers,
-        batch_size=loaded.describer.batch_size,
+        batch_size=loaded.describer.batch_size(recipe["image_size"]),
     )
     rows: list[np.ndarray] = []
     found: list[ImageFile] = []

@@ -116,7 +116,7 @@ def main() -> None:
             precision,
             compile=arguments.compile,
         )
-        batch = np.stack([image.pixels for image in decoded[: describer.batch_size]])
+        batch = np.stack([image.pixels for image in decoded[: describer.batch_size(SIZE)]])
         describer(batch)
         start = time.perf_counter()
         for _ in range(10):

@@ -48,7 +48,7 @@ def main() -> None:
         Describer(loaded.model, device, precision),
     )
     plain._model = load_model(DEFAULT_MODEL).model.to(memory_format=torch.channels_last).requires_grad_(False)
-    pixels = np.random.default_rng(0).integers(0, 256, (folded.batch_size, 240, 320, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (folded.batch_size(loaded.image_size), 240, 320, 3), np.uint8)
 
     def describe(describer: Describer) -> int:
         for _ in range(25):

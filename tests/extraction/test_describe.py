@@ -88,3 +88,8 @@ def test_devices_and_precisions_are_resolved_or_refused_in_words():
             resolve_device("cuda:3")
     assert resolve_precision("fp32", CPU) == "fp32"
     assert resolve_precision("auto", CPU) in ("fp32", "bf16")
+
+
+def test_smaller_images_are_described_more_at_once():
+    describer = Describer(MeanColour(), CPU)
+    assert [describer.batch_size(side) for side in (1024, 512, 320, 224, 64)] == [4, 4, 10, 20, 64]
