@@ -27,7 +27,7 @@ def calibrate(
         Option(
             min=0.0,
             max=1.0,
-            help="Put a PCA whitening of this power into the last layer; 1 whitens wholly, 0.75 does most models good.",
+            help="Put a PCA whitening of this power into the last layer; 1 whitens wholly, 0.75 suited glam-small.",
             show_default=False,
         ),
     ] = None,

@@ -24,7 +24,7 @@ Progress = Callable[[int, int, int], object]
 _BATCH = 64  # images a batch norm is counted over; the statistics of fewer are too small
 
 
-@dataclass
+@dataclass(frozen=True)
 class Calibrated:
     """A weights file that was written: where, for which size, over how many images; id -> why one was left out.
 
@@ -63,19 +63,24 @@ def calibrate(
     limit       look at so many of the images, drawn from `seed`
     on_found    is given the files of all images before the model loads; progress is told (looked at, of, failed)
 
-    The errors of `load_model`; InputError without images; ImgretError for a model without batch norms, or one that has
-    no projection to take a whitening in; WhiteningError for descriptors that are all equal.
+    The errors of `load_model`; InputError without images, or when `output` is `weights` itself; ImgretError for a model
+    without batch norms, or one that has no projection to take a whitening in; WhiteningError for descriptors that are all equal.
     """
     import numpy as np
 
     from imgret import __version__
-    from imgret.models import read_card
+    from imgret.models import is_weights_file, read_card
     from imgret.models.weights import load_model, save_weights
     from imgret.training import calibration
     from imgret.whitening.fit import pca
 
     if not norms and power is None:
         raise ValueError("neither norms nor a power: nothing to do")
+    if not is_weights_file(weights):
+        raise InputError(f"{escape(str(weights))} is not a weights file; give a *.safetensors file that imgret wrote")
+    card = read_card(weights)
+    if output.exists() and output.samefile(weights):
+        raise InputError(f"{escape(str(output))} is the file to calibrate; name another one with -o, and keep both")
     found, errors = find_queries(images)
     if not found:
         raise InputError("; ".join(f"{escape(name)}: {why}" for name, why in errors.items()))
@@ -105,13 +110,13 @@ def calibrate(
         "image_size": size,
         "images": count,
         "seed": seed,
-        "from_sha256": read_card(weights)["sha256"],
+        "from_sha256": card["sha256"],
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "imgret": __version__,
     }
-    provenance = read_card(weights)["provenance"]
-    earlier = provenance.get("calibration", [])
-    save_weights(model, output, {**provenance, "calibration": [*earlier, about]}, image_size=size)
+    steps_before = card["provenance"].get("calibration", [])
+    provenance = {**card["provenance"], "calibration": [*steps_before, about]}
+    save_weights(model, output, provenance, image_size=size)
     return Calibrated(output, size, count, model.dim, rank, errors)
 
 

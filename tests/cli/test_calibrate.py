@@ -93,6 +93,12 @@ def test_an_unreadable_image_is_left_out_and_said(place):
 def test_bad_input_gets_one_clear_line_and_its_exit_code(place):
     assert "--whiten 0.75" in calibrate(code=2).output
     assert "no such" in run("calibrate", "own.safetensors", "gone", "-o", "x.safetensors", "--norms", code=1).stderr
+    kept = Path("own.safetensors").read_bytes()
+    asked = ("own.safetensors", "photos", "-o", "own.safetensors", "--norms")
+    assert "name another one" in run("calibrate", *asked, code=1).stderr
+    assert Path("own.safetensors").read_bytes() == kept
+    asked = ("glam-small", "photos", "-o", "x.safetensors", "--norms")
+    assert "not a weights file" in run("calibrate", *asked, code=1).stderr
     save_weights(tiny("gem"), "gem.safetensors", {})
     asked = ("gem.safetensors", "photos", "-o", "x.safetensors", "--whiten", "1")
     result = run("calibrate", *asked, code=1)
