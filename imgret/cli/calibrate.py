@@ -82,6 +82,11 @@ def calibrate(
         if done.rank is not None:
             what.append(f"{done.rank} of {done.dim} directions whitened (power {whiten:g})")
         say(f"{done.images} images at {done.image_size} px: {'; '.join(what)}")
+        if done.rank is not None and done.rank < done.dim:
+            say(
+                f"note: the other {done.dim - done.rank} directions did not vary over these images and are 0 now; "
+                "look at several times as many images as there are directions (--limit)"
+            )
         say(f"Describe with it: imgret extract IMAGES -o STORE --model {escape(str(done.path))}")
     for name, why in done.errors.items() if verbose else ():
         console.complain(f"{escape(name)}: {why}")

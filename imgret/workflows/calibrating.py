@@ -64,7 +64,8 @@ def calibrate(
     on_found    is given the files of all images before the model loads; progress is told (looked at, of, failed)
 
     The errors of `load_model`; InputError without images, or when `output` is `weights` itself; ImgretError for a model
-    without batch norms, or one that has no projection to take a whitening in; WhiteningError for descriptors that are all equal.
+    without batch norms, or one that has no projection to take a whitening in; WhiteningError for descriptors that
+    are all equal.
     """
     import numpy as np
 

@@ -48,6 +48,7 @@ def test_unit_descriptors_are_whitened_for_the_median_length(place):
     result = calibrate("--whiten", "1", "--image-size", "96")
     assert "40 images at 96 px: 4 of 4 directions whitened (power 1)" in result.stderr
     assert "--model done.safetensors" in result.stderr
+    assert "note:" not in result.stderr
     rows, moments = lengthy_rows("own.safetensors"), Moments(4)
     moments.add(unit(rows))
     fit = pca(moments)
@@ -73,6 +74,11 @@ def test_norms_are_counted_anew(place):
     before, after = (load_model(f"{name}.safetensors").model.trunk.state_dict() for name in ("own", "done"))
     changed = {name.rpartition(".")[2] for name in before if not (before[name] == after[name]).all()}
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
+
+
+def test_too_few_images_for_the_directions_are_said(place):
+    assert "1 of 4 directions whitened" in (said := calibrate("--whiten", "1", "--limit", "2").stderr)
+    assert "the other 3 directions did not vary" in said
 
 
 def test_the_same_again_gives_the_same_file(place):
