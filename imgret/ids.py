@@ -110,15 +110,17 @@ class IdTable(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return (from_bytes(raw) for raw in self.iter_raw())
 
+    def blocks(self, rows: int = 65536) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(first row, bytes uint8, edges [n + 1]) of some ids at a time: id i is bytes[edges[i] : edges[i + 1]]."""
+        for start in range(0, len(self), rows):
+            offsets = np.asarray(self._offsets[start : start + rows + 1])
+            yield start, self._blob[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0]
+
     def iter_raw(self) -> Iterator[bytes]:
         """All ids as bytes, in row order, a block of rows at a time."""
-        step = 65536
-        for start in range(0, len(self), step):
-            offsets = self._offsets[start : start + step + 1]
-            base = int(offsets[0])
-            block = self._blob[base : int(offsets[-1])].tobytes()
-            edges = (np.asarray(offsets) - base).tolist()
-            for first, last in itertools.pairwise(edges):
+        for _, blob, edges in self.blocks():
+            block = blob.tobytes()
+            for first, last in itertools.pairwise(edges.tolist()):
                 yield block[first:last]
 
     def __eq__(self, other: object) -> bool:

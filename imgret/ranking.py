@@ -21,7 +21,8 @@ class Ranking:
 
     queries   ids of the Q queries
     rows      [Q, K] integers, rows of the database, best first; -1 means "nothing here" and stands last
-    scores    [Q, K] float32, higher is better, never rising along a line; undefined where rows is -1
+    scores    [Q, K] floats, higher is better, never rising along a line; undefined where rows is -1. float32, but
+              float64 from other tools' files
     database  ids of the database, one per row
     """
 
@@ -56,15 +57,19 @@ class Ranking:
             # Marking rows and counting the marks is linear; sorting a million rows is not.
             seen[found] = True
             distinct = np.count_nonzero(seen)
-            seen[found] = False
+            if n > size // 8:
+                seen.fill(False)
+            else:
+                seen[found] = False
             if distinct != n:
                 repeated, counts = np.unique(found, return_counts=True)
                 twice = self.database[int(repeated[counts > 1][0])]
                 raise RankingError(f"ranking of query {name}: {escape(twice)} stands in it more than once")
+            if (values[1:] <= values[:-1]).all() and not np.isnan(values[:1]).any():
+                continue
             if np.isnan(values).any():
                 raise RankingError(f"ranking of query {name}: a score is not a number")
-            if (values[1:] > values[:-1]).any():
-                raise RankingError(f"ranking of query {name}: scores rise along the line; best must be first")
+            raise RankingError(f"ranking of query {name}: scores rise along the line; best must be first")
         return self
 
     def top(self, k: int) -> Ranking:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from imgret.datasets.gather import Listed, gather
 from imgret.datasets.labelled import LabelledImages
-from imgret.datasets.lists import fields, need
+from imgret.datasets.lists import need
 from imgret.errors import InputError
+from imgret.ground_truth.cub import CLASS_OF, IMAGES, LAST_TO_LEARN, birds
 from imgret.ids import escape
+from imgret.lines import at, fields, read_bytes
 
-LAST_TO_LEARN = 100
-_IMAGES, _CLASS_OF, _CLASSES = "images.txt", "image_class_labels.txt", "classes.txt"
+_CLASSES = "classes.txt"
 
 
 def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
@@ -25,18 +26,18 @@ def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
     Paths are relative to the folder `images`. Splits: "train" for classes 1 to 100, "test" for the others.
     InputError for a list that is missing or malformed, or an image without a class.
     """
-    need(path, "cub", _IMAGES, _CLASS_OF, _CLASSES)
-    return gather(_rows(path), root or path / "images", path / _IMAGES, check=check)
+    need(path, "cub", IMAGES, CLASS_OF, _CLASSES)
+    return gather(_rows(path), root or path / "images", path / IMAGES, check=check)
 
 
 def _rows(folder: Path) -> Iterator[Listed]:
-    names = {found[0]: found[1] for _, found in fields(folder / _CLASSES, "class_id", "class_name")}
-    class_of = {found[0]: found[1] for _, found in fields(folder / _CLASS_OF, "image_id", "class_id")}
-    for line, (image, name) in fields(folder / _IMAGES, "image_id", "image_name"):
-        number = class_of.get(image, "")
-        if number not in names or not number.isdecimal():
+    classes = read_bytes(folder / _CLASSES, InputError)
+    named = fields(folder / _CLASSES, classes, "class_id class_name", InputError)
+    names = {int(number): name for _, (number, name) in named if number.isdecimal()}
+    for line, image, species in birds(folder, InputError):
+        if species not in names:
             raise InputError(
-                f"{escape(str(folder / _IMAGES))}, line {line}: image {escape(image)} has no class in {_CLASS_OF} "
-                f"and {_CLASSES}; the three files are not of one set"
+                f"{at(folder / IMAGES, line)}: {escape(image)} is of class {species}, which is not in {_CLASSES}; "
+                "the files are not of one set"
             )
-        yield Listed(name, names[number], "train" if int(number) <= LAST_TO_LEARN else "test", line=line)
+        yield Listed(image, names[species], "train" if species <= LAST_TO_LEARN else "test", line=line)

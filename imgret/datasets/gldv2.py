@@ -11,9 +11,10 @@ from pathlib import Path
 
 from imgret.datasets.gather import Listed, gather
 from imgret.datasets.labelled import LabelledImages
-from imgret.datasets.lists import lines, need
+from imgret.datasets.lists import need
 from imgret.errors import InputError
 from imgret.ids import escape
+from imgret.lines import lines, read_bytes
 
 LIST = "train_clean.csv"
 HEADER = "landmark_id,images"
@@ -34,14 +35,14 @@ def read(path: Path, *, root: Path | None, check: bool, exclude: str | Path | No
     base = root or (beside if beside.is_dir() else source.parent)
     excluded = frozenset[str]()
     if exclude is not None:
-        excluded = frozenset(text.strip() for _, text in lines(Path(exclude)))
+        excluded = frozenset(text.strip() for _, text in lines(read_bytes(Path(exclude), InputError)))
     return gather(_rows(source, excluded, exclude), base, source, check=check)
 
 
 def _rows(source: Path, excluded: frozenset[str], exclude: str | Path | None) -> Iterator[Listed]:
     left_out = 0
     # Not the csv module: it refuses fields beyond 131,072 characters, and the largest landmark has more.
-    for number, text in lines(source):
+    for number, text in lines(read_bytes(source, InputError)):
         landmark, comma, images = text.partition(",")
         if number == 1:
             if text.strip().lower() != HEADER:

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from imgret.datasets.gather import Listed, gather
 from imgret.datasets.labelled import LabelledImages
-from imgret.datasets.lists import fields, need
+from imgret.datasets.lists import need
 from imgret.errors import InputError
-from imgret.ids import escape
-
-LISTS = ("list_eval_partition.txt", "Eval/list_eval_partition.txt")
-SPLITS = ("train", "query", "gallery")
+from imgret.ground_truth.inshop import LISTS, items
+from imgret.lines import read_bytes
 
 
 def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
@@ -32,11 +30,5 @@ def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
 
 
 def _rows(source: Path) -> Iterator[Listed]:
-    # two lines of heading: the number of images, then the names of the columns
-    for line, (name, item, split) in fields(source, "image_name", "item_id", "evaluation_status", skip=2):
-        if split not in SPLITS:
-            raise InputError(
-                f"{escape(str(source))}, line {line}: {escape(split)!r} is none of {', '.join(SPLITS)}; "
-                "is this the list of In-shop retrieval, and not of another part of DeepFashion?"
-            )
-        yield Listed(name, item, split, line=line)
+    for line, image, item, split in items(source, read_bytes(source, InputError), InputError):
+        yield Listed(image, item, split, line=line)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from imgret.datasets.gather import Listed, gather
 from imgret.datasets.labelled import LabelledImages
-from imgret.datasets.lists import fields, need
+from imgret.datasets.lists import need
+from imgret.errors import InputError
+from imgret.ground_truth.sop import products
+from imgret.lines import read_bytes
 
 LISTS = {"train": "Ebay_train.txt", "test": "Ebay_test.txt"}
 
@@ -26,5 +29,6 @@ def read(path: Path, *, root: Path | None, check: bool) -> LabelledImages:
 
 def _rows(folder: Path) -> Iterator[Listed]:
     for split, name in LISTS.items():
-        for _, found in fields(folder / name, "image_id", "class_id", "super_class_id", "path", skip=1):
-            yield Listed(found[3], found[1], split)
+        source = folder / name
+        for _, image, product in products(source, read_bytes(source, InputError), InputError):
+            yield Listed(image, product, split)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 
 from imgret.errors import GroundTruthError, RankingError
 from imgret.evaluation import metrics
-from imgret.evaluation.scores import PRECISION_AT, Counts, QueryScore, Scores, summary
-from imgret.ground_truth.judgements import GroundTruth, Judgement
-from imgret.ground_truth.names import match, rows_of, stem, stems, unboxed
+from imgret.evaluation.database import Line, SearchedDatabase
+from imgret.evaluation.pooled import PairFilter, Pairs, copy_detection, recognition
+from imgret.evaluation.scores import LEVELS, Counts, QueryScore, Scores, ShownHit, summary
+from imgret.evaluation.scoring import score, verdicts
+from imgret.evaluation.spelling import missing_message
+from imgret.evaluation.variants import OFFICIAL, Variant
+from imgret.ground_truth.judgements import GroundTruth
+from imgret.ground_truth.names import match, stem, stems
 from imgret.ids import escape
 from imgret.ranking import Ranking
 
 JUNK_RULE = "taken out of the ranking before ranks are counted, as is the query's own image"
-
-_AVERAGE_PRECISION = {
-    "trapezoid": metrics.average_precision_trapezoid,
-    "finite": metrics.average_precision_finite,
-}
-_PRECISION = {"revisitop": metrics.precision_at_k_revisitop, "plain": metrics.precision_at_k}
+_LEVELS = np.linspace(0, 1, LEVELS)
 
 
 def evaluate(
@@ -33,6 +32,8 @@ def evaluate(
     allow_missing: bool = False,
     depth: int | None = None,
     whole_database: bool = True,
+    variants: Mapping[str, Variant] | None = None,
+    show: int = 0,
 ) -> Scores:
     """Score rankings that arrive in blocks of queries, all of one database; a block is let go once scored.
 
@@ -41,6 +42,8 @@ def evaluate(
     whole_database  `ranking.database` is all that was searched. False for a ranking read from a file, which
                     knows only the images that were found: then no image counts as missing from the index
     allow_missing   go on when the index lacks images of the ground truth, or no ranking answers a query
+    variants        further ways to score the same rankings (`imgret.evaluation.variants.known`)
+    show            hits to keep of every query, with their verdicts in `shown_subset`, and the curves
 
     Every positive counts, found or not: those that the index lacks or that lie beyond the end of a ranking
     are misses, and a query that no ranking answers scores 0. Junk, and the query's own image where the
@@ -53,11 +56,12 @@ def evaluate(
     first = next(blocks, None)
     if first is None:
         raise GroundTruthError("there is no ranking to score: no query was answered")
-    database = _Database(ground_truth, first.database)
+    database = SearchedDatabase(ground_truth, first.database)
     missing = database.missing if whole_database else []
     if missing and not allow_missing:
-        raise GroundTruthError(_missing_message(missing, "images", len(ground_truth.database), "the index"))
+        raise GroundTruthError(missing_message(missing, "images", ground_truth.database, "the index", first.database))
     size = len(first.database) if whole_database else max(len(first.database), len(ground_truth.database))
+    judge = _Judge(ground_truth, {OFFICIAL: Variant(ground_truth.rules), **(variants or {})}, first.database, show)
 
     queries = _Queries(ground_truth)
     answers: dict[int, _Answer] = {}  # by path
@@ -69,18 +73,21 @@ def evaluate(
             raise ValueError("all blocks of rankings must be of one database")
         ranking = (block if depth is None else block.top(depth + 1)).check()
         deepest = max(deepest, ranking.depth if depth is None else min(ranking.depth, depth))
-        own_rows = database.own_rows(ranking.queries)
-        for query, rows, own in zip(ranking.queries, ranking.rows, own_rows, strict=True):
+        lines = zip(ranking.queries, ranking.rows, ranking.scores, database.own_rows(ranking.queries), strict=True)
+        for query, rows, scores, own in lines:
             number = queries.by_path.get(query)
             if number is not None:
                 if number in answers:
                     raise RankingError(f"query {escape(query)} is ranked twice")
-                answers[number] = database.judge(number, rows, own, size, depth)
+                answers[number] = judge(
+                    number, database.find(number, rows, scores, own, size, depth, judge.looks_at_ties)
+                )
                 continue
             others.append(query)
             for number in queries.by_stem.get(stem(query), ()):
                 if number not in answers:
-                    guesses[number, query] = database.judge(number, rows, own, size, depth)
+                    line = database.find(number, rows, scores, own, size, depth, judge.looks_at_ties)
+                    guesses[number, query] = judge(number, line)
 
     rest = [number for number in range(len(ground_truth.queries)) if number not in answers]
     positions = match([ground_truth.queries[number].name for number in rest], others).tolist()
@@ -90,10 +97,11 @@ def evaluate(
     unanswered = [number for number in rest if number not in answers]
     missing_queries = [ground_truth.queries[number].name for number in unanswered]
     if missing_queries and not allow_missing:
-        total = len(ground_truth.queries)
-        raise GroundTruthError(_missing_message(missing_queries, "queries", total, "the rankings"))
+        names = [query.name for query in ground_truth.queries]
+        raise GroundTruthError(missing_message(missing_queries, "queries", names, "the rankings", others))
+    nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
     for number in unanswered:
-        answers[number] = database.judge(number, np.zeros(0, np.int32), -1, 0)
+        answers[number] = judge(number, database.find(number, *nothing, -1, 0, None, False))
     ordered = [answers[number] for number in range(len(ground_truth.queries))]
     counts = Counts(
         database=size if whole_database else None,
@@ -104,34 +112,24 @@ def evaluate(
         other_queries=len(others) - (len(rest) - len(unanswered)),
         truncated=sum(answer.truncated for answer in ordered),
     )
-    per_query = [score for answer in ordered for score in answer.scores]
-    return Scores(
-        format=ground_truth.format,
-        subsets={
-            subset: summary([score for score in per_query if score.subset == subset], deepest)
-            for subset in ground_truth.subsets
-        },
-        per_query=per_query,
-        counts=counts,
-        protocol={
-            "ap": ground_truth.ap,
-            "precision_at_k": ground_truth.precision,
-            "junk": JUNK_RULE,
-            "depth": deepest if counts.truncated else "all",
-            "ground_truth_sha256": ground_truth.sha256,
-            "counts": asdict(counts),
-        },
-        missing=missing,
-        missing_queries=missing_queries,
-    )
+    return judge.scores(ordered, counts, deepest, missing, missing_queries)
 
 
-class _Answer(NamedTuple):
-    """What is kept of one ranked query."""
+def shown_subset(ground_truth: GroundTruth) -> str:
+    """The subset that reports judge hits by: "medium" where there is one, else the first."""
+    return "medium" if "medium" in ground_truth.subsets else next(iter(ground_truth.subsets))
 
-    scores: list[QueryScore]
+
+@dataclass
+class _Answer:
+    """What is kept of one ranked query: `scores` by variant; pairs, where the format pools them, by subset."""
+
     self_ignored: bool
     truncated: bool
+    scores: dict[str, list[QueryScore]]
+    pairs: dict[str, Pairs] = field(default_factory=dict)
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: list[ShownHit] = field(default_factory=list)
 
 
 class _Queries:
@@ -146,105 +144,95 @@ class _Queries:
                 self.by_stem.setdefault(key, []).append(number)
 
 
-class _Database:
-    """The searched database, with the ground truth's images found in it."""
+class _Judge:
+    """Turns lines into the scores of their queries, under each variant, and these into means."""
 
-    def __init__(self, ground_truth: GroundTruth, ids: Sequence[str]) -> None:
-        self._ground_truth = ground_truth
+    def __init__(
+        self, ground_truth: GroundTruth, variants: Mapping[str, Variant], ids: Sequence[str], show: int
+    ) -> None:
+        self._truth = ground_truth
+        self._variants = variants
         self._ids = ids
-        self._rows = match(ground_truth.database, ids)  # [M], -1 where the index lacks an image
-        self.missing = [ground_truth.database[int(i)] for i in np.flatnonzero(self._rows < 0)]
-        self.distractors = len(ids) - int((self._rows >= 0).sum())
-        names = [query.name for query in ground_truth.queries]
-        listed = rows_of(names, ground_truth.database)
-        self._own_listed = [int(self._rows[listed[name]]) if name in listed else -1 for name in names]
-        self._known = rows_of(names, ids)
-        self._asked = set(names)
-        # Rows that can be positive, junk or a query's own. A million distractors are then one look-up in a
-        # table of bytes, which stays in the processor's cache, and never enter the table of places.
-        self._matters = np.zeros(len(ids), bool)
-        self._matters[self._rows[self._rows >= 0]] = True
-        self._listed = self._matters.copy()
-        # Place of such a row in the ranking at hand, -1 between queries; one for all, since it may be large.
-        self._place_of = np.full(len(ids), -1, np.int32)
+        self._show = show
+        self._filter = PairFilter() if {"micro_ap", "gap"} & set(ground_truth.rules.measures) else None
+        self.looks_at_ties = any(variant.ties != "as ranked" for variant in variants.values())
 
-    def own_rows(self, queries: Sequence[str]) -> list[int]:
-        """The row with the query's own id, or of the image it was cut from; -1 when it was not searched."""
-        asked = {name for query in queries for name in (query, unboxed(query))} - self._asked
-        if asked:
-            self._known.update(rows_of(asked, self._ids))
-            self._asked |= asked
-        return [self._known.get(query, self._known.get(unboxed(query), -1)) for query in queries]
+    def __call__(self, number: int, line: Line) -> _Answer:
+        name = self._truth.queries[number].name
+        scores = {
+            words: [score(name, subset, judged, places, variant) for subset, (judged, places) in line.places.items()]
+            for words, variant in self._variants.items()
+        }
+        answer = _Answer(line.self_ignored, line.truncated, scores)
+        if self._filter is not None:
+            for subset, (judged, places) in line.places.items():
+                answer.pairs[subset] = self._filter.take(line, places, len(judged.positives))
+        if self._show:
+            official = Variant(self._truth.rules)
+            for subset, (judged, places) in line.places.items():
+                if len(judged.positives):
+                    ranks, n_positives = official.ranks(places, len(judged.positives), len(judged.junk))
+                    answer.curves[subset] = metrics.precision_recall(ranks, n_positives, _LEVELS)
+            answer.shown = self._shown(line)
+        return answer
 
-    def judge(self, number: int, rows: np.ndarray, own: int, size: int, depth: int | None = None) -> _Answer:
-        """The scores of one line [K] of a ranking in every subset; `own` is the query's own row or -1."""
-        found = rows[: np.count_nonzero(rows >= 0)]  # -1 stands last
-        if own < 0 or (own != self._own_listed[number] and self._is_another(number, own)):
-            own = self._own_listed[number]
-        else:
-            self._matters[own] = True
-        places = np.flatnonzero(self._matters[found])
-        self._place_of[found[places]] = places
-        in_line = own >= 0 and bool(self._place_of[own] >= 0)
-        judgements = {subset: judge(number) for subset, judge in self._ground_truth.subsets.items()}
-        self_ignored = in_line and not any(self._lists(judged, own) for judged in judgements.values())
-        touched = found[places]
-        if depth is not None and not self_ignored and len(found) > depth:
-            self._place_of[found[depth:]] = -1
-            found = found[:depth]
-        scores = [
-            self._score(number, subset, judged, own if self_ignored else -1) for subset, judged in judgements.items()
-        ]
-        self._place_of[touched] = -1
-        # A search may leave the query's own image out; that is not a ranking cut short.
-        expected = size - int(own >= 0 and not in_line)
-        return _Answer(scores, self_ignored, len(found) < expected)
+    def _shown(self, line: Line) -> list[ShownHit]:
+        subset = shown_subset(self._truth)
+        if subset not in line.places:
+            return []
+        words = verdicts(line, line.places[subset][1], self._show)
+        hits = zip(line.rows.tolist(), line.scores.tolist(), words, strict=False)
+        return [ShownHit(self._ids[row], value, verdict) for row, value, verdict in hits]
 
-    def _is_another(self, number: int, row: int) -> bool:
-        """Whether the ground truth lists a row under a name that is not the query's, whatever the ids say."""
-        if not self._listed[row]:
-            return False
-        query = self._ground_truth.queries[number].name
-        name = self._ground_truth.database[int(np.flatnonzero(self._rows == row)[0])]
-        if "/" in query and "/" in name:
-            return query.rpartition("/")[0] != name.rpartition("/")[0] or stem(query) != stem(name)
-        return stem(query) != stem(name)
-
-    def _lists(self, judgement: Judgement, row: int) -> bool:
-        return any(bool((self._rows[images] == row).any()) for images in judgement)
-
-    def _places(self, images: np.ndarray) -> np.ndarray:
-        """Places in the ranking at hand of those images of the ground truth that are in it."""
-        rows = self._rows[images]
-        places = self._place_of[rows[rows >= 0]]
-        return places[places >= 0]
-
-    def _score(self, number: int, subset: str, judgement: Judgement, ignored: int) -> QueryScore:
-        name = self._ground_truth.queries[number].name
-        n_positives = len(judgement.positives)
-        if not n_positives:
-            return QueryScore(name, subset, None, None, None, (None,) * len(PRECISION_AT), None, 0, 0)
-        junk = self._places(judgement.junk)
-        if ignored >= 0:
-            junk = np.append(junk, self._place_of[ignored])
-        ranks = metrics.ranks_without_junk(self._places(judgement.positives), junk)
-        precision = _PRECISION[self._ground_truth.precision]
-        return QueryScore(
-            query=name,
-            subset=subset,
-            ap=_AVERAGE_PRECISION[self._ground_truth.ap](ranks, n_positives),
-            ap_trapezoid=metrics.average_precision_trapezoid(ranks, n_positives),
-            ap_finite=metrics.average_precision_finite(ranks, n_positives),
-            precision=tuple(precision(ranks, k) for k in PRECISION_AT),
-            first_rank=int(ranks[0]) if len(ranks) else None,
-            positives=n_positives,
-            found=len(ranks),
+    def scores(
+        self, answers: Sequence[_Answer], counts: Counts, depth: int, missing: list[str], missing_queries: list[str]
+    ) -> Scores:
+        """All answers, in the order of the ground truth's queries, as Scores."""
+        truth, names = self._truth, [query.name for query in self._truth.queries]
+        means: dict[str, dict[str, dict[str, float | int | None]]] = {}
+        for words, variant in self._variants.items():
+            lines = [line for answer in answers for line in answer.scores[words]]
+            means[words] = {
+                subset: summary([line for line in lines if line.subset == subset], depth, variant.rules)
+                for subset in truth.subsets
+            }
+        for subset in truth.subsets:
+            means[OFFICIAL][subset] |= self._pooled(subset, answers)
+        curves = {
+            subset: np.mean([answer.curves[subset] for answer in answers if subset in answer.curves], 0).tolist()
+            for subset in truth.subsets
+            if any(subset in answer.curves for answer in answers)
+        }
+        return Scores(
+            format=truth.format,
+            subsets=means[OFFICIAL],
+            per_query=[line for answer in answers for line in answer.scores[OFFICIAL]],
+            counts=counts,
+            protocol={
+                "ap": truth.rules.ap_text,
+                "precision_at_k": truth.rules.precision,
+                "junk": JUNK_RULE,
+                "depth": depth if counts.truncated else "all",
+                "ground_truth_sha256": truth.sha256,
+                "counts": asdict(counts),
+                **({"notes": list(truth.notes)} if truth.notes else {}),
+            },
+            missing=missing,
+            missing_queries=missing_queries,
+            headline=truth.rules.headline,
+            variants=means if len(means) > 1 else {},
+            curves=curves,
+            shown=dict(zip(names, (answer.shown for answer in answers), strict=True)) if self._show else {},
         )
 
-
-def _missing_message(names: list[str], what: str, total: int, where: str) -> str:
-    examples = ", ".join(map(escape, names[:3])) + (", ..." if len(names) > 3 else "")
-    return (
-        f"{len(names)} of the ground truth's {total} {what} are not in {where}: {examples}. "
-        "Add them, or count them as never found with --allow-missing"
-    )
+    def _pooled(self, subset: str, answers: Sequence[_Answer]) -> dict[str, float | int | None]:
+        """Measures of all queries together."""
+        measures = self._truth.rules.measures
+        of = [
+            (query.name, answer.pairs[subset])
+            for query, answer in zip(self._truth.queries, answers, strict=True)
+            if subset in answer.pairs
+        ]
+        pairs = [each for _, each in of]
+        found = copy_detection(pairs) if "micro_ap" in measures else {}
+        return found | (recognition([name for name, _ in of], pairs) if "gap" in measures else {})

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from imgret import atomic
-from imgret.evaluation.metrics import recall_at_k
+from imgret.ground_truth.judgements import Rules
 from imgret.ids import escape
 
 SCHEMA = "imgret.eval/1"
 PRECISION_AT = (1, 5, 10)
-RECALL_AT = (1, 2, 4, 5, 8, 10, 100, 1000)
+LEVELS = 101
+"""Levels of recall of the precision-recall curve: 0, 0.01, ... 1."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class QueryScore:
     precision      at 1, 5 and 10 (`PRECISION_AT`), by the format's rule
     first_rank     0-based place of the first positive, junk taken out; None when none was found
     positives      in the ground truth, of which `found` stand in the ranking
+    measures       the format's further measures by name
     """
 
     query: str
@@ -37,6 +41,29 @@ class QueryScore:
     first_rank: int | None
     positives: int
     found: int
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+
+    def values(self) -> dict[str, float | int | None]:
+        """All measures by name, the first rank 1-based as in files."""
+        return {
+            "ap": self.ap,
+            "ap_trapezoid": self.ap_trapezoid,
+            "ap_finite": self.ap_finite,
+            **{f"p@{k}": value for k, value in zip(PRECISION_AT, self.precision, strict=True)},
+            **self.measures,
+            "first_rank": None if self.first_rank is None else self.first_rank + 1,
+            "positives": self.positives,
+            "found": self.found,
+        }
+
+
+@dataclass(frozen=True)
+class ShownHit:
+    """A result as a report shows it: id, score and verdict ("positive", "negative", "junk")."""
+
+    id: str
+    score: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -65,22 +92,30 @@ class Counts:
 class Scores:
     """The result of an evaluation; every measure is a fraction, or None where it is undefined.
 
-    subsets          subset -> map, map_trapezoid, map_finite, mp@k, recall@k, queries (in the mean), skipped
-                     (without positives, left out of the mean)
+    subsets          subset -> map, map_trapezoid, map_finite, mp@k, recall@k, the format's further measures,
+                     queries (in the mean), skipped (without positives, left out of the mean)
     per_query        one line per query and subset, in the order of the ground truth
     counts           see `Counts`
     protocol         the part of the protocol that is decided here: ap, precision and junk rule, depth, hash
     missing          names the index lacks, as the ground truth gives them
     missing_queries  names of the queries that no ranking answered
+    headline         the measure the format is known by, a key of the subsets
+    variants         what differs -> subset -> the same means under another way of scoring, where asked for
+    curves           subset -> precision at recall 0, 0.01, ... 1, mean over queries, where hits are shown
+    shown            query -> its first hits, where asked for
     """
 
     format: str
-    subsets: dict[str, dict[str, float | int | None]]
+    subsets: dict[str, dict[str, Any]]
     per_query: list[QueryScore]
     counts: Counts
     protocol: dict[str, Any]
     missing: list[str]
     missing_queries: list[str]
+    headline: str = "map"
+    variants: dict[str, dict[str, dict[str, float | int | None]]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    shown: dict[str, list[ShownHit]] = field(default_factory=dict)
 
     def skipped(self, subset: str) -> list[str]:
         """Names of the queries that have no positive in `subset`."""
@@ -93,6 +128,10 @@ class Scores:
             "format": self.format,
             "protocol": {**self.protocol, **protocol},
             "subsets": self.subsets,
+            "per_query": [
+                {"query": escape(line.query), "subset": line.subset, **line.values()} for line in self.per_query
+            ],
+            **({"variants": self.variants} if self.variants else {}),
         }
 
     def write_per_query(self, path: Path) -> None:
@@ -102,16 +141,14 @@ class Scores:
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        measures = ["ap", "ap_trapezoid", "ap_finite", *(f"p@{k}" for k in PRECISION_AT)]
-        table.writerow(["query", "subset", *measures, "first_rank", "positives", "found"])
+        if self.per_query:
+            table.writerow(["query", "subset", *self.per_query[0].values()])
         for line in self.per_query:
-            values = [line.ap, line.ap_trapezoid, line.ap_finite, *line.precision]
-            first = None if line.first_rank is None else line.first_rank + 1
-            table.writerow([escape(line.query), line.subset, *values, first, line.positives, line.found])
+            table.writerow([escape(line.query), line.subset, *line.values().values()])
         atomic.write_text(Path(path), text.getvalue())
 
 
-def summary(lines: Sequence[QueryScore], depth: int) -> dict[str, float | int | None]:
+def summary(lines: Sequence[QueryScore], depth: int, rules: Rules) -> dict[str, float | int | None]:
     """The means over the queries that have positives; recall beyond 10 only where rankings are that deep."""
     judged = [line for line in lines if line.positives]
 
@@ -126,12 +163,14 @@ def summary(lines: Sequence[QueryScore], depth: int) -> dict[str, float | int | 
     }
     for number, k in enumerate(PRECISION_AT):
         result[f"mp@{k}"] = mean(lambda line, number=number: line.precision[number])  # type: ignore[misc]
-    for k in RECALL_AT:
+    # A hit in the first k places (`metrics.recall_at_k`) is the first positive being there.
+    firsts = np.array([np.inf if line.first_rank is None else line.first_rank for line in judged])
+    for k in rules.recall_at:
         if k <= max(depth, 10):
-            # A hit in the first k places is the first positive being there.
-            result[f"recall@{k}"] = mean(
-                lambda line, k=k: recall_at_k([] if line.first_rank is None else [line.first_rank], k)  # type: ignore[misc]
-            )
+            result[f"recall@{k}"] = float((firsts < k).mean()) if judged else None
+    for key in rules.measures:
+        if any(key in line.measures for line in judged):
+            result[key] = mean(lambda line, key=key: line.measures[key])  # type: ignore[misc]
     result["queries"] = len(judged)
     result["skipped"] = len(lines) - len(judged)
     return result

@@ -11,24 +11,27 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from imgret.errors import GroundTruthError
-from imgret.ground_truth.judgements import GroundTruth, Judgement, Query
+from imgret.ground_truth.judgements import GroundTruth, Query, Rules
+from imgret.ground_truth.same_label import same_label
+from imgret.ground_truth.sources import the_file
 from imgret.ids import escape
+from imgret.lines import Once
 
+IN_A_FOLDER = "labels.csv"
 SPLITS = ("query", "database", "both")
 
 
-def read(path: Path, content: bytes) -> GroundTruth:
-    """The ground truth in a file's content; `path` is only named in messages.
+def read(path: Path, content: bytes | None = None) -> GroundTruth:
+    """The ground truth in a CSV file, or in the labels.csv of a folder; with `content`, `path` is only named.
 
     A query whose label no other database image has is kept: it is left out of the mean, and counted, at
     evaluation. GroundTruthError for missing columns, a repeated path or an unknown split, naming the line.
     """
+    path, content = the_file(path, content, IN_A_FOLDER)
     database: list[str] = []
     database_labels: list[str] = []
     queries: list[Query] = []
@@ -48,10 +51,9 @@ def read(path: Path, content: bytes) -> GroundTruth:
     return GroundTruth(
         database=database,
         queries=queries,
-        subsets={"all": _same_label(database_labels, query_labels, own)},
+        subsets={"all": same_label(database_labels, query_labels, own)},
         format="labels",
-        ap="finite",
-        precision="plain",
+        rules=Rules(measures=("r_precision", "map@r")),
         sha256=hashlib.sha256(content).hexdigest(),
     )
 
@@ -60,7 +62,7 @@ def _images(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
     """(path, label, split) of every line."""
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    line_of: dict[str, int] = {}
+    once = Once(path, GroundTruthError)
     try:
         if table.fieldnames is None:
             raise GroundTruthError(f"{path} is empty; a labels file begins with the line path,label")
@@ -76,31 +78,11 @@ def _images(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
             where = f"{path}, line {table.line_num}"
             if not name or label is None or split is None:
                 raise GroundTruthError(f"{where}: a field is missing")
-            if name in line_of:
-                raise GroundTruthError(f"{where}: {escape(name)} stands on line {line_of[name]} already")
+            once.add(table.line_num, name)
             if split.strip().lower() not in SPLITS:
                 raise GroundTruthError(f"{where}: split {escape(split)!r} is none of {', '.join(SPLITS)}")
             if split.strip().lower() == "query" and not label.strip():
                 raise GroundTruthError(f"{where}: query {escape(name)} has no label")
-            line_of[name] = table.line_num
             yield name, label.strip(), split.strip().lower()
     except csv.Error as error:
         raise GroundTruthError(f"{path}, line {table.line_num}: not a CSV line ({error})") from error
-
-
-def _same_label(database_labels: list[str], query_labels: list[str], own: list[int]) -> Callable[[int], Judgement]:
-    """The judgement of a query, made when asked for: rows of one label lie side by side in `by_label`."""
-    code_of: dict[str, int] = {}
-    codes = np.array([code_of.setdefault(label, len(code_of)) for label in database_labels], np.int32)
-    by_label = np.argsort(codes, kind="stable").astype(np.int32)
-    edges = np.searchsorted(codes[by_label], np.arange(len(code_of) + 1))
-    nothing = np.zeros(0, np.int32)
-
-    def judge(query: int) -> Judgement:
-        code = code_of.get(query_labels[query])
-        if code is None:
-            return Judgement(nothing, nothing)
-        same = by_label[edges[code] : edges[code + 1]]
-        return Judgement(same[same != own[query]], nothing)
-
-    return judge

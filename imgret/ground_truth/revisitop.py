@@ -19,7 +19,8 @@ import numpy as np
 
 from imgret.errors import GroundTruthError
 from imgret.ground_truth import pickles
-from imgret.ground_truth.judgements import Box, GroundTruth, Judgement, Query
+from imgret.ground_truth.judgements import Box, GroundTruth, Judgement, Query, Rules
+from imgret.ground_truth.sources import the_file
 from imgret.ids import escape
 
 _NOTHING = np.zeros(0, np.int32)
@@ -33,12 +34,13 @@ REVISITED = {
 ORIGINAL = {"all": (("ok",), ("junk",))}
 
 
-def read(path: Path, content: bytes) -> GroundTruth:
-    """The ground truth in a file's content; `path` is only named in messages.
+def read(path: Path, content: bytes | None = None) -> GroundTruth:
+    """The ground truth in a file; with `content` at hand, `path` is only named in messages.
 
     A query without positives is kept: it is left out of the mean, and counted, at evaluation. An image
     listed twice in one list counts once. GroundTruthError for anything malformed, naming query and image.
     """
+    path, content = the_file(path, content)
     data = _parse(path, content)
     if not isinstance(data, dict) or not {"imlist", "qimlist", "gnd"} <= data.keys():
         raise GroundTruthError(f"{path} is no revisitop ground truth: it needs imlist, qimlist and gnd")
@@ -68,8 +70,7 @@ def read(path: Path, content: bytes) -> GroundTruth:
         queries=queries,
         subsets={subset: judgements.__getitem__ for subset, judgements in judged.items()},
         format="revisitop",
-        ap="trapezoid",
-        precision="revisitop",
+        rules=Rules(ap="trapezoid", precision="revisitop"),
         sha256=hashlib.sha256(content).hexdigest(),
     )
 

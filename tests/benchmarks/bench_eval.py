@@ -17,7 +17,7 @@ import numpy as np
 
 from imgret.evaluation.evaluate import evaluate
 from imgret.evaluation.scores import Scores
-from imgret.ground_truth.judgements import GroundTruth, Judgement, Query
+from imgret.ground_truth.judgements import GroundTruth, Judgement, Query, Rules
 from imgret.ground_truth.names import match
 from imgret.ids import IdTable
 from imgret.ranking import Ranking
@@ -39,8 +39,7 @@ def made_up(n_queries: int, n_listed: int, rng: np.random.Generator) -> GroundTr
         queries=[Query(f"query_{i:03d}") for i in range(n_queries)],
         subsets={subset: judgements.__getitem__ for subset, judgements in judged.items()},
         format="revisitop",
-        ap="trapezoid",
-        precision="revisitop",
+        rules=Rules(ap="trapezoid", precision="revisitop"),
         sha256="",
     )
 

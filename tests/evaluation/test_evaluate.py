@@ -222,7 +222,7 @@ def test_labels_use_the_finite_sum_and_plain_precision():
 
 def test_the_document_is_the_contracts():
     document = evaluate(truth({"easy": [0]}), [ranked(IDENTITY)]).to_json({"crop": "gt"})
-    assert list(document) == ["schema", "format", "protocol", "subsets"]
+    assert list(document) == ["schema", "format", "protocol", "subsets", "per_query"]
     assert document["schema"] == "imgret.eval/1"
     assert document["format"] == "revisitop"
     assert document["protocol"]["crop"] == "gt"

@@ -41,10 +41,10 @@ def test_the_format_is_told_from_the_file(tmp_path, name, content, format):
 
 def test_a_wrong_guess_names_the_option(tmp_path):
     (tmp_path / "x.txt").write_bytes(b"hello")
-    with pytest.raises(GroundTruthError, match=r"--format revisitop\|labels"):
+    with pytest.raises(GroundTruthError, match=r"looks like no ground truth.* --format revisitop\|.*labels"):
         load(tmp_path / "x.txt")
     (tmp_path / "x.csv").write_bytes(b"hello")
-    with pytest.raises(GroundTruthError, match=r"read as labels; .* --format revisitop"):
+    with pytest.raises(GroundTruthError, match=r"read as labels; .* --format gldv2\|gldv2-recognition\|disc21\)"):
         load(tmp_path / "x.csv")
 
 
@@ -53,7 +53,7 @@ def test_unknown_formats_and_unreadable_files(tmp_path):
         load(tmp_path / "none", "label")
     with pytest.raises(GroundTruthError, match="No such file"):
         load(tmp_path / "none")
-    with pytest.raises(GroundTruthError, match="cannot read"):
+    with pytest.raises(GroundTruthError, match="cannot tell the format .* looks like no ground truth"):
         load(tmp_path)
 
 

@@ -20,7 +20,7 @@ def test_without_split_every_labelled_image_queries_all_the_others():
     assert positives(truth) == {"a1": ["a2", "a3"], "b1": [], "a2": ["a1", "a3"], "a3": ["a1", "a2"]}
     assert truth.judge(0, "all").positives.dtype == "int32"
     assert len(truth.judge(0, "all").junk) == 0
-    assert (truth.format, truth.ap, truth.precision) == ("labels", "finite", "plain")
+    assert (truth.format, truth.rules.ap, truth.rules.precision) == ("labels", "finite", "plain")
 
 
 def test_split_says_who_queries_whom():

@@ -38,7 +38,7 @@ def test_three_setups_from_three_lists():
     }
     assert truth.judge(0, "easy").positives.dtype == np.int32
     assert truth.queries == [Query("q", (1.0, 2.5, 30.0, 40.0))]
-    assert (truth.ap, truth.precision) == ("trapezoid", "revisitop")
+    assert (truth.rules.ap, truth.rules.precision) == ("trapezoid", "revisitop")
 
 
 def test_judge_takes_existing_queries_and_subsets_only():
