@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgret"
-EVERYWHERE = {"errors", "tables", "atomic", "ids", "__init__", "__version__"}
+EVERYWHERE = {"errors", "tables", "atomic", "ids", "lines", "__init__", "__version__"}
 NOUNS = {"store", "ranking"}
 
 # part: (parts of imgret it may import, third-party packages it may import)
@@ -18,6 +18,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "tables": (set(), set()),
     "atomic": (set(), set()),
     "ids": (set(), {"numpy"}),
+    "lines": (set(), set()),
     "__init__": (set(), set()),
     "__main__": ({"cli"}, set()),
     "store": (set(), {"numpy", "h5py"}),
@@ -28,7 +29,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch"}),
     "whitening": (NOUNS, {"numpy", "safetensors"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
+    "rerank": ({"ranking"}, {"numpy", "scipy"}),
     "ground_truth": (set(), {"numpy"}),
+    "ranking_files": ({"ranking"}, {"numpy"}),
     "datasets": ({"images", "ground_truth"}, {"numpy"}),
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
@@ -48,7 +51,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "extraction",
             "whitening",
             "indexes",
+            "rerank",
             "ground_truth",
+            "ranking_files",
             "evaluation",
             "report",
             "datasets",
@@ -64,7 +69,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "extraction",
             "whitening",
             "indexes",
+            "rerank",
             "ground_truth",
+            "ranking_files",
             "evaluation",
             "report",
             "demo",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from imgret.evaluation.scores import Scores
     from imgret.extraction.extract import ExtractReport, Progress
     from imgret.extraction.job import Say
     from imgret.indexes.build import IndexReport
@@ -235,6 +234,10 @@ def print_index(report: IndexReport, verbose: bool) -> None:
         from imgret.whitening.transform import words
 
         out.print(f"Whitened: {words(report.whitening)}.", markup=False)
+    if report.dba is not None:
+        out.print(f"Augmented: {report.dba}.", markup=False)
+    if report.graph:
+        out.print(f"Graph: {report.graph} neighbours a row.", markup=False)
     recall = report.recall
     if recall.get("recall@10") is not None:
         met = "" if recall["reached"] else f", below the {recall['target']:.2f} asked for"
@@ -296,67 +299,3 @@ def warn_of_whitening(card: dict[str, Any] | None) -> None:
             f"warning: the whitening was fitted on {card['shared_images']:,} of the images that are scored, so these "
             "scores do not say what it does to others; fit it on other images"
         )
-
-
-def print_scores(document: dict[str, Any]) -> None:
-    """Scores as percentages, and the protocol card, on stdout."""
-    out = data()
-    protocol = document["protocol"]
-    other = "map_finite" if protocol["ap"] == "trapezoid" else "map_trapezoid"
-    names = [
-        "map",
-        "mp@1",
-        "mp@5",
-        "mp@10",
-        *(["recall@1", "recall@10"] if "all" in document["subsets"] else []),
-        other,
-    ]
-    heads = {
-        "map": f"mAP ({protocol['ap']})",
-        other: f"mAP ({other[4:]})",
-        "recall@1": "R@1",
-        "recall@10": "R@10",
-    }
-    columns = [heads.get(name, name.replace("mp", "mP")) for name in names]
-    shown = table(document["format"], *columns, "queries", "skipped", right=(*columns, "queries", "skipped"))
-    for subset, values in document["subsets"].items():
-        cells = ["–" if values[name] is None else f"{100 * values[name]:.2f}" for name in names]
-        shown.add_row(subset, *cells, str(values["queries"]), str(values["skipped"]))
-    out.print(shown)
-    card = table("protocol", "")
-    for key, value in protocol.items():
-        if key == "whitening" and value:
-            from imgret.whitening.transform import words
-
-            value = words(value) + (", which is SCORED here" if value["fitted_on_scored_set"] else "")
-        elif isinstance(value, dict):
-            value = ", ".join(f"{name} {number}" for name, number in value.items() if number)
-        elif isinstance(value, list):
-            value = ", ".join(str(one) for one in value)
-        elif key.endswith("sha256") and value:
-            value = f"{value[:16]}..."
-        card.add_row(key, plain("–" if value is None else str(value)))
-    out.print(card)
-    if protocol.get("untrained"):
-        talk().print("These are the scores of UNTRAINED (random) weights.", style="yellow")
-
-
-def print_score_notes(scores: Scores, verbose: bool) -> None:
-    """What was left out of the means or counted as missed, on stderr; all names if verbose."""
-    from imgret.ids import escape
-
-    out = talk()
-    some = None if verbose else 5
-
-    def note(what: str, names: list[str]) -> None:
-        if names:
-            shown = ", ".join(escape(name) for name in names[:some])
-            more = f" and {len(names) - 5} more (-v shows all)" if some and len(names) > 5 else ""
-            out.print(f"{len(names)} {what}: {shown}{more}", markup=False)
-
-    note("images of the ground truth are not in the index, counted as never found", scores.missing)
-    note("queries have no ranking, counted as 0", scores.missing_queries)
-    for subset in scores.subsets:
-        note(f"queries have no positive in {subset}, left out of its mean", scores.skipped(subset))
-    if scores.counts.truncated:
-        out.print(f"{scores.counts.truncated} rankings are cut short; positives beyond their end count as never found.")

@@ -11,6 +11,8 @@ from typer import Argument, Option
 from imgret.cli.errors import reports_errors
 from imgret.cli.options import Quiet, Verbose
 
+_DBA = "Augment each row with its k nearest, such as k=10,alpha=3 (database-side augmentation), or none."
+_GRAPH = "Neighbours a row in a graph for diffusion, stored with the index; 0 for no graph."
 _KIND = "auto, flat, hnsw, ivf or ivfpq; auto keeps a kind asked for before, else chooses and says why."
 
 
@@ -31,6 +33,10 @@ def index(
     whitening: Annotated[
         str | None,
         Option(help="A file of imgret whiten, or none.", show_default="that of an existing index, else none"),
+    ] = None,
+    dba: Annotated[str | None, Option(help=_DBA, show_default="as in an existing index, else none")] = None,
+    graph: Annotated[
+        int | None, Option(min=0, help=_GRAPH, show_default="as in an existing index, else 0", metavar="K")
     ] = None,
     add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
     quiet: Quiet = False,
@@ -60,6 +66,8 @@ def index(
         target_recall=target_recall,
         seed=seed,
         whitening=whitening,
+        dba=dba,
+        graph=graph,
         add_only=add,
     )
     if not quiet:

@@ -9,9 +9,11 @@ from typing import Any
 _HOMES = {
     "INDEX_KINDS": "imgret.indexes.kinds",
     "Choice": "imgret.indexes.kinds",
+    "Dba": "imgret.indexes.dba",
     "Index": "imgret.indexes.files",
     "IndexReport": "imgret.indexes.build",
     "choose": "imgret.indexes.kinds",
+    "parse_dba": "imgret.indexes.dba",
     "parse_memory": "imgret.indexes.kinds",
 }
 __all__ = list(_HOMES)

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgret.ids import IdTable
 from imgret.indexes.files import Index
-from imgret.indexes.search import checked
+from imgret.indexes.search import checked_variants
 from imgret.ranking import Ranking
 from imgret.store.store import Store
 from imgret.whitening.stores import WhitenedStore
@@ -25,7 +25,8 @@ def exact(
 ) -> Iterator[Ranking]:
     """Rank every live row of an index or a store; `depth` keeps the first places only.
 
-    queries    [Q, D] float32 rows, made unit length here
+    queries    [Q, D] float32 rows, made unit length here, or [Q, V, D]: V variants of each, of whose scores the
+               highest counts
     query_ids  Q ids
 
     Gives rankings of some queries each, in the order of the queries. Memory is O(block x N): the scores
@@ -33,22 +34,22 @@ def exact(
     equal scores stand in order of their ids. A store's rows are numbered in the order of its blocks;
     row numbers of an index are its own. ValueError as for `search`.
     """
-    queries = checked(queries, database.dim, query_ids)
     if depth is not None and depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
-    return _exact(database, queries, query_ids, depth)
+    return _exact(database, checked_variants(queries, database.dim, query_ids), query_ids, depth)
 
 
 def _exact(database: Database, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
-    count = database.count
+    """`queries` are [Q, V, D]."""
+    count, variants = database.count, queries.shape[1]
     if not count:
         yield Ranking(query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), [])
         return
     known: _Known | None = None
     places = min(count, depth or count)
-    step = max(1, _MEMORY // (_PER_PLACE * count))
+    step = max(1, _MEMORY // ((_PER_PLACE + 4 * (variants - 1)) * count))
     for start in range(0, len(queries), step):
-        asked = queries[start : start + step]
+        asked = queries[start : start + step].reshape(-1, queries.shape[2])
         scores = np.empty((len(asked), count), np.float32)
         if known is None:
             known = _first_pass(database, asked, scores)
@@ -57,10 +58,11 @@ def _exact(database: Database, queries: np.ndarray, query_ids: Sequence[str], de
             for _, block in _blocks(database):
                 np.matmul(asked, block.T, out=scores[:, end : end + len(block)])
                 end += len(block)
+        scores = scores.reshape(-1, variants, count).max(1) if variants > 1 else scores
         np.clip(scores, -1, 1, out=scores)
         scores[:, known.again] = scores[:, known.first]
-        rows = np.empty((len(asked), places), np.int32)
-        best = np.empty((len(asked), places), np.float32)
+        rows = np.empty((len(scores), places), np.int32)
+        best = np.empty((len(scores), places), np.float32)
         for number, line in enumerate(scores):
             order = _best(line, known.id_rank, depth)
             rows[number], best[number] = known.live[order], line[order]

@@ -32,7 +32,10 @@ INDEX_FILE = "index.json"
 
 
 def file_names(generation: int) -> dict[str, str]:
-    """The files of a generation by role; "vectors" is there for lossy kinds only, "whitening" where it is used."""
+    """The files of a generation by role.
+
+    "vectors" is there for lossy kinds only, "whitening" where it is used, the last two where there is a graph.
+    """
     return {
         "faiss": f"index-{generation}.faiss",
         "ids": f"ids-{generation}.bin",
@@ -41,6 +44,8 @@ def file_names(generation: int) -> dict[str, str]:
         "deleted": f"deleted-{generation}.npy",
         "vectors": f"vectors-{generation}.npy",
         "whitening": f"whitening-{generation}.safetensors",
+        "neighbours": f"neighbours-{generation}.npy",
+        "similarities": f"similarities-{generation}.npy",
     }
 
 
@@ -58,6 +63,9 @@ class Index:
                 them; -1 for rows that no longer count
     half        [N, D] float16 vectors of a lossy kind, else None
     whitening   what the descriptors passed through and queries must pass through; None for none
+    neighbours  the graph: (rows [N, K] int32, their cosines [N, K] float32), the K nearest other rows of every
+                row, best first, equal ones in order of their ids; -1 and 0 where there are fewer, as for all
+                of a row that no longer counts. None where the index was made without
     """
 
     def __init__(self, path: Path, about: dict[str, Any], *, mapped: bool = True) -> None:
@@ -84,6 +92,10 @@ class Index:
             self.deleted: np.ndarray = np.load(path / files["deleted"])
             self.half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
             self.whitening = self._whitening(path / files["whitening"])
+            self.neighbours: tuple[np.ndarray, np.ndarray] | None = None
+            if about.get("graph"):  # an index made before there were graphs does not say
+                near, similar = (np.load(path / files[role], mmap_mode="r") for role in ("neighbours", "similarities"))
+                self.neighbours = near, similar
             self.faiss = map_faiss(path / files["faiss"]) if mapped else load_faiss(path / files["faiss"])
         except (ValueError, RuntimeError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
             # numpy reads headers with the tokenizer, and a damaged one may promise any shape
@@ -148,6 +160,12 @@ class Index:
             raise IndexFileError(
                 f"{self.path} is damaged: its vectors are not of dimension {self.dim}. {_again(self.path)}"
             )
+        for part, kind in zip(self.neighbours or (), (np.int32, np.float32), strict=False):
+            if part.shape != (rows, self.about["graph"]) or part.dtype != kind:
+                raise IndexFileError(
+                    f"{self.path} is damaged: its graph is not {self.about['graph']} neighbours of {rows} rows. "
+                    f"{_again(self.path)}"
+                )
 
     def with_parameters(self, parameters: dict[str, int]) -> Index:
         """The same index searched with other parameters."""

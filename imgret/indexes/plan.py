@@ -9,6 +9,7 @@ import numpy as np
 
 from imgret.errors import IndexFileError
 from imgret.ids import to_bytes, unescape
+from imgret.indexes.dba import Dba, dba_of
 from imgret.indexes.files import Index
 from imgret.indexes.kinds import Choice
 from imgret.indexes.rows import Rows, key_of
@@ -106,7 +107,9 @@ def _named(whitening: dict[str, Any] | None) -> str:
     return "none" if whitening is None else f"{whitening['kind']} {whitening['sha256'][:12]}..."
 
 
-def why_rebuild(old: Index, plan: Plan, choice: Choice, asked: str | None, seed: int, rows: Rows) -> str | None:
+def why_rebuild(
+    old: Index, plan: Plan, choice: Choice, asked: str | None, seed: int, rows: Rows, dba: Dba | None
+) -> str | None:
     """Why the index cannot be updated but must be made from scratch; None where it can.
 
     `asked` is the factory string asked for by name. IndexFileError when rows that only the index holds
@@ -118,12 +121,17 @@ def why_rebuild(old: Index, plan: Plan, choice: Choice, asked: str | None, seed:
     fingerprint = rows.stores[0].fingerprint
     reason, needed = None, True
     now = None if rows.whitening is None else rows.whitening.card()
+    was_dba = dba_of(was)
     if old.fingerprint != fingerprint:
         reason = "the stores were made by another recipe"
     elif (was["whitening"] and was["whitening"]["sha256"]) != (now and now["sha256"]):
         reason = f"the whitening was {_named(was['whitening'])} and is now {_named(now)}"
     elif old.dim != rows.dim:
         reason = "the stores were made by another recipe"
+    elif was_dba != dba:
+        reason = f"the augmentation was {was_dba or 'none'} and is now {dba or 'none'}"
+    elif dba and (len(plan.new) or plan.removed):
+        reason = "rows came or went, and augmented rows depend on each other"
     elif choice.kind != was["kind"]:
         reason = f"the kind was {was['kind']} and is now {choice.kind}"
     elif asked is not None and asked != was["factory"]:

@@ -24,6 +24,7 @@ class Rows:
     shards     SHA-256 of every shard file
     roots      (absolute) roots as in the stores, each once
     whitening  what descriptors pass through as they are read; None for none
+    augment    what they pass through last, given row numbers [n] and descriptors [n, D]; None for nothing
     """
 
     stores: Sequence[Store]
@@ -33,6 +34,7 @@ class Rows:
     roots: list[Root]
     places: list[tuple[Store, int]]
     whitening: Whitening | None = None
+    augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @property
     def dim(self) -> int:
@@ -52,14 +54,17 @@ class Rows:
         for shard in np.unique(numbers).tolist():
             store, number = self.places[shard]
             descriptors = store.read_shard(number).descriptors
-            inside = self.origin[rows[numbers == shard], 1]
-            for start in range(0, len(inside), at_once):
-                block = unit(descriptors[inside[start : start + at_once]])
+            here = rows[numbers == shard]
+            for start in range(0, len(here), at_once):
+                chosen = here[start : start + at_once]
+                block = unit(descriptors[self.origin[chosen, 1]])
                 if not np.isfinite(block).all():
                     raise StoreError(
                         f"{store.path / store.shards[number].file} holds NaN or infinity; extract it again"
                     )
-                yield block if self.whitening is None else unit(self.whitening.apply(block))
+                if self.whitening is not None:
+                    block = unit(self.whitening.apply(block))
+                yield block if self.augment is None else self.augment(chosen, block)
 
 
 def key_of(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -36,34 +36,59 @@ Found = tuple[np.ndarray, np.ndarray]  # rows [Q, K] int64 and scores [Q, K] flo
 def search(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int) -> Ranking:
     """The k best rows of an index for each query.
 
-    queries    [Q, D] float32 rows, made unit length here
+    queries    [Q, D] float32 rows, made unit length here, or [Q, V, D]: V variants of each, of whose scores the
+               highest counts
     query_ids  Q ids
 
     Scores are cosines in [-1, 1], from half-precision vectors where the index is lossy; equal scores
     stand in order of their ids. The ranking has min(k, index.count) columns, -1 where an approximate
     index found fewer. ValueError for queries of another dimension, with NaN, or k below 1.
     """
-    queries = checked(queries, index.dim, query_ids)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    want = min(k, index.count)
+    queries, want = checked_variants(queries, index.dim, query_ids), min(k, index.count)
+    variants, queries = queries.shape[1], queries.reshape(-1, index.dim)
     step = _AT_ONCE[_whole(index)]
     parts = [_search(index, queries[start : start + step], want) for start in range(0, len(queries), step)]
     rows = np.concatenate([np.zeros((0, want), np.int32), *(part[0].astype(np.int32) for part in parts)])
     scores = np.concatenate([np.zeros((0, want), np.float32), *(part[1] for part in parts)])
+    if variants > 1:
+        rows, scores = _highest(rows, scores, variants, index.ids)
     return Ranking(query_ids, rows, scores, index.ids)
 
 
-def checked(queries: np.ndarray, dim: int, query_ids: Sequence[str]) -> np.ndarray:
-    """Queries as unit float32 rows; ValueError when they are not [Q, dim] finite numbers with Q ids."""
-    if queries.ndim != 2 or queries.shape[1] != dim:
-        raise ValueError(f"queries must be [Q, {dim}], got {list(queries.shape)}")
+def checked_variants(queries: np.ndarray, dim: int, query_ids: Sequence[str]) -> np.ndarray:
+    """Queries [Q, dim] or [Q, V, dim] as unit float32 [Q, V, dim].
+
+    ValueError when they are of another shape, no finite numbers, or not as many as the ids.
+    """
+    if queries.ndim not in (2, 3) or queries.shape[-1] != dim or 0 in queries.shape[1:]:
+        raise ValueError(f"queries must be [Q, {dim}] or [Q, V, {dim}], got {list(queries.shape)}")
     if len(query_ids) != len(queries):
         raise ValueError(f"{len(query_ids)} query ids for {len(queries)} queries")
-    if not np.isfinite(queries).all():
-        bad = int(np.flatnonzero(~np.isfinite(queries).all(1))[0])
+    variants = 1 if queries.ndim == 2 else queries.shape[1]
+    rows = queries.reshape(-1, dim)
+    if not np.isfinite(rows).all():
+        bad = int(np.flatnonzero(~np.isfinite(rows).all(1))[0]) // variants
         raise ValueError(f"query {bad} holds NaN or infinity")
-    return unit(queries)
+    return unit(rows).reshape(len(queries), variants, dim)
+
+
+def _highest(rows: np.ndarray, scores: np.ndarray, variants: int, ids: IdTable) -> Found:
+    """Lines [Q * V, K] of the variants as one line [Q, K] a query: each row with its highest score.
+
+    A row among a query's best K is among the best K of the variant that gives it its highest score.
+    """
+    k = rows.shape[1]
+    rows, scores = rows.reshape(-1, variants * k), scores.reshape(-1, variants * k)
+    best_first = np.argsort(-scores, axis=1, kind="stable")
+    rows, scores = np.take_along_axis(rows, best_first, 1).copy(), np.take_along_axis(scores, best_first, 1).copy()
+    for line, values in zip(rows, scores, strict=True):
+        again = np.ones(len(line), bool)
+        again[np.unique(line, return_index=True)[1]] = False
+        line[again], values[again] = -1, -np.inf
+    rows, scores = ordered(rows, scores, ids)
+    return rows[:, :k], scores[:, :k]
 
 
 def _search(index: Index, queries: np.ndarray, want: int) -> Found:

@@ -11,6 +11,7 @@ import numpy as np
 
 from imgret.indexes.exact import exact
 from imgret.indexes.files import Index
+from imgret.indexes.neighbours import others_of
 from imgret.indexes.search import CANDIDATES, search
 
 DEPTH = 10
@@ -48,21 +49,15 @@ class Truth:
             exactly = list(exact(index, self._queries, self._names, depth=self._depth + 1))
             found = np.concatenate([ranking.rows for ranking in exactly])
             best = np.concatenate([ranking.scores for ranking in exactly])
-            scores = self._without_self(found, best)[:, -1]
+            scores = best[others_of(rows, found)].reshape(len(rows), -1)[:, -1]
         self._worst = scores
-
-    def _without_self(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Scores [Q, depth] of the others; where copies hid the row itself, the last place goes."""
-        self_place = rows == self._rows[:, None]
-        self_place[~self_place.any(1), -1] = True
-        return scores[~self_place].reshape(len(rows), -1)
 
     def recall(self, index: Index) -> float | None:
         """Mean share of the 10 nearest others that the index finds; None where there are no others."""
         if not self._depth:
             return None
         found = search(index, self._queries, self._names, self._depth + 1)
-        scores = self._without_self(found.rows, found.scores)
+        scores = found.scores[others_of(self._rows, found.rows)].reshape(len(self._rows), -1)
         return float((scores >= self._worst[:, None] - _SAME).mean())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +20,10 @@ from imgret.indexes.files import INDEX_FILE, file_names
 from imgret.store.shard import sha256_of
 from imgret.store.store import Root
 
-_OURS = re.compile(r"(?:index|ids|origin|deleted|vectors|whitening)-(\d+)\.(?:faiss|npy|bin|safetensors)(?:\.partial)?")
+_OURS = re.compile(
+    r"(?:index|ids|origin|deleted|vectors|whitening|neighbours|similarities)-(\d+)"
+    r"\.(?:faiss|npy|bin|safetensors)(?:\.partial)?"
+)
 
 
 def write_faiss(path: Path, index: Any) -> None:
@@ -48,18 +51,36 @@ def write_faiss(path: Path, index: Any) -> None:
 
 def write_vectors(path: Path, count: int, dim: int, blocks: Iterable[np.ndarray]) -> None:
     """Write [count, dim] half-precision vectors as .npy, some rows at a time."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype("<f2")),
-        "fortran_order": False,
-        "shape": (count, dim),
-    }
 
     def fill(file: BinaryIO) -> None:
-        np.lib.format.write_array_header_1_0(file, header)
+        _write_header(file, (count, dim), "<f2")
         for block in blocks:
             file.write(np.ascontiguousarray(block, "<f2").data)
 
     atomic.write_with(path, fill)
+
+
+def write_graph(
+    folder: Path, generation: int, shape: tuple[int, int], blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Write neighbours and their similarities, `shape` [rows, K] each, as two .npy files, some rows at a time."""
+    names = file_names(generation)
+
+    def fill(near_file: BinaryIO) -> None:
+        def fill_both(similar_file: BinaryIO) -> None:
+            _write_header(near_file, shape, "<i4")
+            _write_header(similar_file, shape, "<f4")
+            for near, similar in blocks:
+                near_file.write(np.ascontiguousarray(near, "<i4").data)
+                similar_file.write(np.ascontiguousarray(similar, "<f4").data)
+
+        atomic.write_with(folder / names["similarities"], fill_both)
+
+    atomic.write_with(folder / names["neighbours"], fill)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, int], kind: str) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
 
 
 def write_rows(folder: Path, generation: int, ids: IdTable, origin: np.ndarray, deleted: np.ndarray) -> None:
@@ -70,9 +91,9 @@ def write_rows(folder: Path, generation: int, ids: IdTable, origin: np.ndarray, 
     atomic.write_with(folder / names["deleted"], lambda file: np.save(file, deleted))
 
 
-def facts(folder: Path, generation: int) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of the files of a generation that are there."""
-    paths = [folder / name for name in file_names(generation).values()]
+def facts(folder: Path, generation: int, known: Container[str] = ()) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of the files of a generation that are there, but for those already known."""
+    paths = [folder / name for name in file_names(generation).values() if name not in known]
     return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths if path.exists()}
 
 

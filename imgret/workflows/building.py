@@ -31,17 +31,22 @@ def build_index(
     target_recall: float | None = None,
     seed: int | None = None,
     whitening: str | Path | None = None,
+    dba: str | None = None,
+    graph: int | None = None,
     add_only: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexReport:
     """Build or update a FAISS index over one or more stores.
 
-    `whitening` is a file of `whiten`; "none" for none, None for that of an existing index.
+    `whitening` is a file of `whiten`; "none" for none, None for that of an existing index. `dba` is text such
+    as "k=10,alpha=3", "none" and None as before; `graph` is the neighbours a row, 0 for no graph, None as before.
     """
     from imgret.indexes.build import build
+    from imgret.indexes.dba import parse_dba
     from imgret.store.store import Store
     from imgret.whitening.transform import Whitening
 
+    augmentation = None if dba is None else parse_dba(dba) or "none"
     return build(
         [Store.open(Path(path)) for path in stores],
         Path(output),
@@ -51,6 +56,8 @@ def build_index(
         target_recall=target_recall,
         seed=seed,
         whitening="none" if whitening == "none" else whitening and Whitening.load(Path(whitening)),  # type: ignore[arg-type]
+        dba=augmentation,  # type: ignore[arg-type]
+        graph=graph,
         add_only=add_only,
         progress=progress,
     )

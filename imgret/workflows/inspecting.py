@@ -113,6 +113,7 @@ def _shard(path: Path) -> Inspection:
 
 
 def _index(path: Path) -> Inspection:
+    from imgret.indexes.dba import dba_of
     from imgret.indexes.files import Index
     from imgret.whitening.transform import words
 
@@ -131,6 +132,8 @@ def _index(path: Path) -> Inspection:
             "parameters": about["parameters"],
             "recall": about["recall"],
             "whitening": "none" if index.whitening is None else words(index.whitening.card()),
+            "augmentation": str(dba_of(about) or "none"),
+            "graph": f"{about['graph']} neighbours a row" if about.get("graph") else "none",
             **{f"recipe: {key}": value for key, value in index.recipe.items()},
             "bytes": f"{sum(file['bytes'] for file in about['files'].values()):,}",
         },

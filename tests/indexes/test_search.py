@@ -136,8 +136,8 @@ def test_exact_works_in_blocks_of_queries(big, monkeypatch):
 @pytest.mark.parametrize(
     ("queries", "ids", "k", "message"),
     [
-        (np.ones((2, 31), np.float32), ["a", "b"], 10, r"\[Q, 32\], got \[2, 31\]"),
-        (np.ones(32, np.float32), ["a"], 10, r"\[Q, 32\], got \[32\]"),
+        (np.ones((2, 31), np.float32), ["a", "b"], 10, r"\[Q, 32\] or \[Q, V, 32\], got \[2, 31\]"),
+        (np.ones(32, np.float32), ["a"], 10, r"\[Q, 32\] or \[Q, V, 32\], got \[32\]"),
         (np.full((1, 32), np.nan, np.float32), ["a"], 10, "NaN"),
         (np.ones((2, 32), np.float32), ["a"], 10, "1 query ids for 2"),
         (np.ones((1, 32), np.float32), ["a"], 0, "k must be"),
