@@ -20,7 +20,9 @@ from imgret.cli.options import (
     parse_scales,
 )
 from imgret.extraction.job import ExtractJob
+from imgret.extraction.scale_pooling import AUTO, SCALE_POOLINGS, canonical_scale_pooling
 from imgret.models import DEFAULT_MODEL
+from imgret.models.refinements import NONE, canonical_refinements
 
 _MODEL = "A name from `imgret models`, or a weights file (*.safetensors)."
 _WEIGHTS = "auto (shipped, cached or a public download), none (random, from --seed) or a weights file."
@@ -46,7 +48,18 @@ def extract(
     ] = None,
     scales: Annotated[
         str | None,
-        Option(help="Factors of that size to average over, such as 1,0.7071,1.4142.", show_default="1"),
+        Option(help="Factors of that size to pool over, such as 1,0.7071,1.4142.", show_default="1"),
+    ] = None,
+    scale_pooling: Annotated[
+        str | None,
+        Option(help=f"How: {', '.join(SCALE_POOLINGS)} or gem:p=10 (docs/models.md).", show_default=AUTO),
+    ] = None,
+    refine: Annotated[
+        str | None,
+        Option(
+            help="Changes to the trained model, such as 'gem+:p=4.6 regional relup', or none (docs/models.md).",
+            show_default=NONE,
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -115,6 +128,8 @@ def extract(
         offline=offline,
         image_size=image_size,
         scales=parse_scales(scales),
+        scale_pooling=None if scale_pooling is None else canonical_scale_pooling(scale_pooling),
+        refine=None if refine is None else canonical_refinements(refine),
         precision=parse_choice(("auto", "fp32", "bf16", "fp16"), precision),
         exif=parse_choice(("apply", "ignore"), exif),
         decode=parse_choice(("scaled", "exact"), decode),

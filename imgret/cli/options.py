@@ -36,6 +36,25 @@ WeightsNow = Annotated[
     str | None,
     typer.Option("--weights", help="Where the weights file of the index is now, if it moved.", show_default=False),
 ]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        help='Stages that order the ranking anew, such as "aqe:k=5 superglobal"; see docs/reranking.md.',
+        show_default=False,
+    ),
+]
+QueryScales = Annotated[
+    str | None,
+    typer.Option(
+        "--query-scales",
+        help="Scales of the queries alone, such as 1,0.7071,1.4142.",
+        show_default="those of the collection",
+    ),
+]
+Robust = Annotated[
+    bool, typer.Option("--robust", help="Ask with each query mirrored and turned too; the collection stays as it is.")
+]
 
 
 def parse_scales(text: str | None) -> tuple[float, ...] | None:

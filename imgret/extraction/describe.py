@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from imgret.errors import ImgretError
+from imgret.extraction import multiscale
+from imgret.extraction.scale_pooling import AUTO, parse_scale_pooling
 from imgret.models.allocator import keep_freed_memory
 from imgret.models.base import DescriptorModel
 
@@ -47,7 +49,7 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 class Describer:
-    """Calls a model on batches of pixels.
+    """Calls a model on batches of pixels, at one scale or at several that are pooled (see SCALE_POOLINGS).
 
     The softmaxes, powers and norms of our own modules stay in float32 under autocast; `precision` is
     that of the matrix products.
@@ -60,15 +62,18 @@ class Describer:
         precision: str = "fp32",
         scales: Sequence[float] = (1.0,),
         compile: bool = False,
+        scale_pooling: str = AUTO,
     ) -> None:
         self._device = device
         self._dtype = PRECISIONS[precision]
         self._scales = tuple(scales)
-        self._power = model.scale_power
+        self._pool, raw = _pooling(model, scale_pooling)
         if device.type == "cpu":
             keep_freed_memory()
         model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
-        self._model = torch.compile(model, dynamic=True) if compile else model
+        self._rows = model.rows if raw else model
+        if compile:
+            self._rows = torch.compile(self._rows, dynamic=True)
 
     def batch_size(self, side: int) -> int:
         """A sensible number of images a call, for images whose longer side is `side` pixels."""
@@ -82,11 +87,11 @@ class Describer:
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device, non_blocking=True)
             images = batch.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
-            return multiscale(self._describe, images, self._scales, self._power).cpu().numpy()
+            return multiscale.multiscale(self._describe, images, self._scales, self._pool).cpu().numpy()
 
     def _describe(self, images: Tensor) -> Tensor:
         with self._autocast():
-            return self._model(images).float()
+            return self._rows(images).float()
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._dtype is torch.float32:
@@ -94,32 +99,23 @@ class Describer:
         return torch.autocast(self._device.type, self._dtype)
 
 
-def multiscale(describe: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float], power: float) -> Tensor:
-    """Unit descriptors of `images` [B, 3, H, W] over scales: [B, D], unit rows.
-
-    v = (mean_s f_s^power)^(1/power), then v / |v|, f_s the unit descriptor of the images resized by s
-    (bilinear, as in Radenović's evaluation). power is 1 for every model with a layer after pooling.
-    """
-    if tuple(scales) == (1.0,):
-        return describe(images)
-    total = None
-    for scale in scales:
-        sized = (
-            images
-            if scale == 1.0
-            else F.interpolate(
-                images,
-                size=[max(1, int(side * scale)) for side in images.shape[2:]],
-                mode="bilinear",
-                align_corners=False,
+def _pooling(model: DescriptorModel, text: str) -> tuple[Callable[[Tensor], Tensor], bool]:
+    """What pools the scales of a model, and whether it wants descriptors before they are made unit length."""
+    name, p = parse_scale_pooling(text)
+    power = model.scale_power
+    if name == "auto":
+        name = "mean" if power == 1.0 else "gem"
+    if p is not None:
+        return partial(multiscale.shifted_gem, p=p), True
+    if name == "gem":
+        if power == 1.0:
+            raise ImgretError(
+                f"--scale-pooling gem is for models that end in GeM, which {type(model).__name__} does not: "
+                "its descriptors take both signs; use mean, signed, max or gem:p=10"
             )
-        )
-        found = describe(sized)
-        found = found if power == 1.0 else found.clamp(min=0).pow(power)
-        total = found if total is None else total + found
-    assert total is not None
-    mean = total / len(scales)
-    return F.normalize(mean if power == 1.0 else mean.pow(1 / power))
+        return partial(multiscale.gem, p=power), False
+    pools = {"mean": multiscale.mean, "raw": multiscale.mean, "signed": multiscale.signed, "max": multiscale.largest}
+    return pools[name], name == "raw"
 
 
 def library_versions() -> dict[str, str]:

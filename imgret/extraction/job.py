@@ -30,7 +30,9 @@ class ExtractJob:
     weights           'auto', 'none' (random, from `seed`) or a weights file ['auto']
     seed              of random weights [0]
     image_size        longer side in pixels, never enlarged [the model's own]
-    scales            factors of that size whose descriptors are averaged [1]
+    scales            factors of that size whose descriptors are pooled [1]
+    scale_pooling     how: a row of SCALE_POOLINGS, or 'gem:p=10' ['auto']
+    refine            changes to the trained model (`parse_refinements`), or 'none' ['none']
     precision         'fp32', 'bf16', 'fp16' or 'auto' ['auto': bf16 where the processor has it]
     exif              'apply' or 'ignore' the orientation noted in a file ['apply']
     decode            'scaled' lets JPEG decode at 1/2, 1/4, 1/8; 'exact' decodes every pixel ['scaled']
@@ -50,6 +52,8 @@ class ExtractJob:
     offline: bool = False
     image_size: int | None = None
     scales: tuple[float, ...] | None = None
+    scale_pooling: str | None = None
+    refine: str | None = None
     precision: str | None = None
     exif: str | None = None
     decode: str | None = None

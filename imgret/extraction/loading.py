@@ -10,8 +10,10 @@ from typing import Any
 from imgret.errors import WeightsError
 from imgret.extraction import recipe as recipes
 from imgret.extraction.describe import Describer, library_versions, resolve_device, resolve_precision
-from imgret.extraction.job import SCALES, ExtractJob, Say
+from imgret.extraction.job import ExtractJob, Say
+from imgret.extraction.scale_pooling import AUTO
 from imgret.models import DEFAULT_MODEL, is_weights_file
+from imgret.models.refinements import parse_refinements, refine
 from imgret.models.weights import LoadedModel, load_model
 from imgret.store.store import Store, fingerprint_of
 
@@ -31,11 +33,13 @@ class LoadedDescriber:
 
 def load_for_job(job: ExtractJob, say: Say) -> LoadedDescriber:
     """The model for a store that does not exist yet."""
+    recipes.check_new(job)
     weights = "auto" if job.weights is None else job.weights
     # A weights file and no name: the file says what it is.
     name = job.model or (weights if is_weights_file(weights) else DEFAULT_MODEL)
     loaded = load_model(name, backbone=job.backbone, weights=weights, seed=job.seed or 0, offline=job.offline, say=say)
-    return _ready(loaded, job.device, job.precision, job.scales or SCALES, job.compile)
+    recipe = recipes.build(job, loaded.identity, loaded.image_size, job.precision or "auto")
+    return _ready(loaded, recipe, job.device, job.compile)
 
 
 def load_for_recipe(
@@ -72,7 +76,7 @@ def load_for_recipe(
             say=say,
             arguments=recipe["arguments"],
         )
-    ready = _ready(loaded, device, recipe["precision"], recipe["scales"], compile)
+    ready = _ready(loaded, recipe, device, compile)
     recipes.check_same(Path(where), {key: recipe[key] for key in ready.identity}, ready.identity)
     return ready
 
@@ -88,18 +92,19 @@ def _ready_from_package(
             f"{where} was made with the {made_with['name']} that another version of imgret ships; extract again into "
             "a new store, or give that version's file with --weights FILE"
         )
-    ready = _ready(loaded, device, recipe["precision"], recipe["scales"], compile)
+    ready = _ready(loaded, recipe, device, compile)
     return replace(ready, identity={**ready.identity, "weights": dict(made_with)})
 
 
-def _ready(loaded: LoadedModel, device: str, precision: str | None, scales: Any, compile: bool) -> LoadedDescriber:
+def _ready(loaded: LoadedModel, recipe: Mapping[str, Any], device: str, compile: bool) -> LoadedDescriber:
     place = resolve_device(device)
-    resolved = resolve_precision(precision, place)
+    resolved = resolve_precision(recipe["precision"], place)
+    model = refine(loaded.model, parse_refinements(recipe["refine"])) if "refine" in recipe else loaded.model
     return LoadedDescriber(
-        describer=Describer(loaded.model, place, resolved, scales, compile),
+        describer=Describer(model, place, resolved, recipe["scales"], compile, recipe.get("scale_pooling", AUTO)),
         identity=dict(loaded.identity),
         origin=dict(loaded.origin),
-        dim=loaded.model.dim,
+        dim=model.dim,
         image_size=loaded.image_size,
         precision=resolved,
         trained=loaded.trained,

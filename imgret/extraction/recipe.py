@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imgret.errors import RecipeError
+from imgret.errors import ImgretError, RecipeError
 from imgret.extraction.job import DECODE, EXIF, SCALES, STORE_DTYPE, ExtractJob
+from imgret.extraction.scale_pooling import AUTO, canonical_scale_pooling
 from imgret.images.decode import DecodeRule
 from imgret.models import SHIPPED
+from imgret.models.refinements import NONE, canonical_refinements
 from imgret.models.weights_card import read_card
 
 _WORDS = {
@@ -22,13 +24,19 @@ _WORDS = {
     "decode": "--decode",
     "store_dtype": "--store-dtype",
     "precision": "--precision",
+    "refine": "--refine",
+    "scale_pooling": "--scale-pooling",
 }
+# A recipe has these keys only where they say something else: the fingerprints of older stores stay what they are.
+_UNSAID = {"refine": NONE, "scale_pooling": AUTO}
 
 
 def build(job: ExtractJob, identity: Mapping[str, Any], image_size: int, precision: str) -> dict[str, Any]:
     """The recipe of a new store. `identity` is the model's (LoadedModel.identity)."""
+    said = {key: value for key, value in _chosen(job).items() if value not in (None, _UNSAID[key])}
     return {
         **identity,
+        **said,
         "image_size": job.image_size or image_size,
         "scales": list(job.scales or SCALES),
         "crop": "own",
@@ -37,6 +45,23 @@ def build(job: ExtractJob, identity: Mapping[str, Any], image_size: int, precisi
         "store_dtype": job.store_dtype or STORE_DTYPE,
         "precision": precision,
     }
+
+
+def _chosen(job: ExtractJob) -> dict[str, str | None]:
+    """The keys of _UNSAID as a recipe would hold them, None where nothing is asked for."""
+    return {
+        "refine": None if job.refine is None else canonical_refinements(job.refine),
+        "scale_pooling": None if job.scale_pooling is None else canonical_scale_pooling(job.scale_pooling),
+    }
+
+
+def check_new(job: ExtractJob) -> None:
+    """Refuse what a new store cannot be made with, before any model is loaded."""
+    pooling = _chosen(job)["scale_pooling"]
+    if pooling not in (None, AUTO) and len(job.scales or SCALES) == 1:
+        raise ImgretError(
+            f"--scale-pooling {pooling} has one scale to pool; give several, such as --scales 1,0.7071,1.4142"
+        )
 
 
 def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
@@ -49,6 +74,7 @@ def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
         "decode": job.decode,
         "store_dtype": job.store_dtype,
         "precision": None if job.precision == "auto" else job.precision,
+        **_chosen(job),
     }
     weights = recipe["weights"]
     if job.model in SHIPPED:
@@ -58,8 +84,9 @@ def check_asked(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
     elif job.model is not None and not job.model.endswith(".safetensors"):
         asked["model"] = job.model
     for key, value in asked.items():
-        if value is not None and value != recipe[key]:
-            raise _differs(job.output, key, recipe[key], value)
+        ours = recipe.get(key, _UNSAID.get(key))
+        if value is not None and value != ours:
+            raise _differs(job.output, key, ours, value)
     _check_weights(job, recipe)
 
 

@@ -13,6 +13,7 @@ import builtins
 import errno
 import hashlib
 import io
+import math
 import os
 import stat
 import warnings
@@ -296,7 +297,17 @@ def _resize(
     region = None
     if box is not None:
         fx, fy = picture.width / upright[0], picture.height / upright[1]
-        region = (box[0] * fx, box[1] * fy, box[2] * fx, box[3] * fy)
+        edges = (box[0] * fx, box[1] * fy, box[2] * fx, box[3] * fy)
+        # Cut first: the filter would mix pixels from outside the box into its border.
+        left, top = math.floor(edges[0]), math.floor(edges[1])
+        right, bottom = min(math.ceil(edges[2]), picture.width), min(math.ceil(edges[3]), picture.height)
+        picture = picture.crop((left, top, right, bottom))
+        region = (
+            edges[0] - left,
+            edges[1] - top,
+            min(edges[2] - left, picture.width),
+            min(edges[3] - top, picture.height),
+        )
     size = (target[1], target[0]) if turn in _SWAPS else target
     near = size[0] <= picture.width <= rule.slack * size[0] and size[1] <= picture.height <= rule.slack * size[1]
     if region is not None or not near:

@@ -88,8 +88,12 @@ class DescriptorModel(nn.Module):
         descriptor that is exactly zero has no direction and stays zero. ValueError for another shape
         or for integer pixels.
         """
-        rows = self.describe(self._normalised(images))
-        return F.normalize(rows.float(), dim=1)
+        return F.normalize(self.rows(images), dim=1)
+
+    @final
+    def rows(self, images: Tensor) -> Tensor:
+        """What `forward` makes unit length, for images as it takes them: float32 rows [B, dim] of any length."""
+        return self.describe(self._normalised(images)).float()
 
     @final
     @torch.inference_mode()

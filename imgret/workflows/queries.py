@@ -23,29 +23,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Queries:
-    """Query descriptors [Q, D] with their ids and files, and what gave none (id -> why); `order` is that of all."""
+    """Query descriptors [Q, D] with their ids and files, and what gave none (id -> why); `order` is that of all.
+
+    `variants` [Q, 8, D] are those of each query upright, turned and mirrored, in the order of
+    `imgret.extraction.turned`; the first is the one in `descriptors`. None unless they were asked for.
+    """
 
     ids: list[str]
     paths: list[str | None]
     descriptors: np.ndarray
     errors: dict[str, str] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
+    variants: np.ndarray | None = None
 
     def whitened(self, whitening: Whitening | None) -> Queries:
         """The same with whitened descriptors [Q, d]; None whitens nothing."""
         if whitening is None:
             return self
-        return replace(self, descriptors=whitening.apply(self.descriptors))
+        variants = self.variants
+        if variants is not None:
+            variants = whitening.apply(variants.reshape(-1, variants.shape[2])).reshape(
+                *variants.shape[:2], whitening.dim
+            )
+        return replace(self, descriptors=whitening.apply(self.descriptors), variants=variants)
 
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """How query images are described beside the index's own recipe."""
+    """How query images are described beside the index's own recipe.
+
+    `scales` are used in place of the recipe's, for the queries alone (None: the recipe's). `robust` describes each
+    query in eight variants, see `Queries`. Both need query images.
+    """
 
     device: str = "auto"
     workers: int | None = None
     weights: str | None = None
     offline: bool = False
+    scales: tuple[float, ...] | None = None
+    robust: bool = False
 
 
 def describe_queries(
@@ -64,17 +80,21 @@ def describe_queries(
     from imgret.extraction.loading import load_for_recipe
     from imgret.extraction.recipe import decode_rule
     from imgret.extraction.stream import default_workers, describe_stream
+    from imgret.extraction.turned import VARIANTS, TurnedDescriber
     from imgret.images.decode import Undecodable
 
+    variants = VARIANTS if options.robust else 1
+    if options.scales is not None:
+        recipe = {**recipe, "scales": list(options.scales)}
     if not images:
-        return Queries([], [], np.zeros((0, dim), np.float32))
+        return _queries([], np.zeros((0, variants, dim), np.float32), {})
     loaded = load_for_recipe(
         recipe, origin, say, device=options.device, weights=options.weights, offline=options.offline, where=where
     )
     stream = describe_stream(
         images,
         decode_rule(recipe, crop=crop),
-        loaded.describer,
+        TurnedDescriber(loaded.describer) if options.robust else loaded.describer,
         workers=default_workers() if options.workers is None else options.workers,
         batch_size=loaded.describer.batch_size(recipe["image_size"]),
     )
@@ -87,8 +107,18 @@ def describe_queries(
         else:
             found.append(image)
             rows.append(result.descriptor)
-    descriptors = np.stack(rows) if rows else np.zeros((0, dim), np.float32)
-    return Queries([image.id for image in found], [image.path for image in found], descriptors, errors)
+    described = np.reshape(rows, (len(rows), variants, dim)).astype(np.float32, copy=False)
+    return _queries(found, described, errors)
+
+
+def _queries(images: Sequence[ImageFile], described: np.ndarray, errors: dict[str, str]) -> Queries:
+    """Queries from their descriptors [Q, variants, D], the upright ones first."""
+    import numpy as np
+
+    paths: list[str | None] = [image.path for image in images]
+    variants = described if described.shape[1] > 1 else None
+    upright = np.ascontiguousarray(described[:, 0])
+    return Queries([image.id for image in images], paths, upright, errors, variants=variants)
 
 
 def check_whitening(index: Index, asked: Path | None) -> None:
@@ -106,16 +136,27 @@ def check_whitening(index: Index, asked: Path | None) -> None:
         )
 
 
-def stored_queries(path: Path, recipe: dict[str, Any], fingerprint: str) -> Queries:
-    """Query descriptors from a store, which must have the recipe of what is searched."""
+def stored_queries(
+    path: Path, recipe: dict[str, Any], fingerprint: str, options: QueryOptions | None = None
+) -> Queries:
+    """Query descriptors from a store, which must have the recipe of what is searched.
+
+    InputError for `options` that describe queries in another way, which stored descriptors are too late for.
+    """
     import numpy as np
 
     from imgret.ids import from_bytes
     from imgret.store.store import Store, locate_image
 
+    if options is not None and (options.robust or options.scales is not None):
+        raise InputError(
+            f"{escape(str(path))} holds descriptors that are made already; scales of the queries and turned queries "
+            "need images: name the image files instead of the store"
+        )
     store = Store.open(path)
     if store.fingerprint != fingerprint:
-        key = next((key for key in recipe if recipe[key] != store.recipe.get(key)), "recipe")
+        keys = {**recipe, **store.recipe}
+        key = next((key for key in keys if recipe.get(key) != store.recipe.get(key)), "recipe")
         raise StoreError(
             f"{path} was made with {key} {store.recipe.get(key)!r}, the collection with {recipe.get(key)!r}; "
             "extract the queries with the collection's recipe"

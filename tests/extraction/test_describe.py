@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from imgret.errors import ImgretError
-from imgret.extraction.describe import Describer, multiscale, resolve_device, resolve_precision
+from imgret.extraction.describe import Describer, resolve_device, resolve_precision
 from imgret.models import load_model
 from tests.toy import MeanColour
 
@@ -18,30 +18,6 @@ def test_pixels_become_unit_rows():
     pixels[0, :, :, 0] = 200
     pixels[1, :, :, 2] = 10
     assert Describer(MeanColour(), CPU)(pixels) == pytest.approx(np.array([[1, 0, 0], [0, 0, 1]]), abs=1e-6)
-
-
-def test_scales_average_unit_descriptors_and_normalise_again():
-    # two scales give (1, 0) and (0, 1): the mean is (.5, .5), at length 1 (.7071, .7071)
-    sizes = []
-
-    def describe(images):
-        sizes.append(tuple(images.shape[2:]))
-        return torch.tensor([[1.0, 0.0]]) if images.shape[2] == 40 else torch.tensor([[0.0, 1.0]])
-
-    found = multiscale(describe, torch.zeros(1, 3, 40, 60), (1.0, 0.5), 1.0)
-    assert sizes == [(40, 60), (20, 30)]
-    assert found.tolist() == [[pytest.approx(0.5**0.5), pytest.approx(0.5**0.5)]]
-
-
-def test_scales_of_gem_are_pooled_with_its_own_power():
-    # ((.8^3 + .6^3) / 2)^(1/3) in both places by symmetry: (.6, .8) and (.8, .6)
-    rows = iter([torch.tensor([[0.6, 0.8]]), torch.tensor([[0.8, 0.6]])])
-    found = multiscale(lambda images: next(rows), torch.zeros(1, 3, 40, 60), (1.0, 0.5), 3.0)
-    assert found.tolist() == [[pytest.approx(0.5**0.5), pytest.approx(0.5**0.5)]]
-    rows = iter([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])])
-    found = multiscale(lambda images: next(rows), torch.zeros(1, 3, 40, 60), (1.0, 0.5), 3.0)
-    a, b = ((1 + 0.6**3) / 2) ** (1 / 3), (0.8**3 / 2) ** (1 / 3)
-    assert found[0].numpy() == pytest.approx(np.array([a, b]) / np.hypot(a, b))
 
 
 @pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv3_small_050", "convnext_atto"])
