@@ -33,6 +33,7 @@ COMMANDS = (
     "index",
     "search",
     "eval",
+    "compare",
     "attend",
     "train",
     "whiten",

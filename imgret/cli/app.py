@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 import imgret
-from imgret.cli import attend, calibrate, demo, doctor, evaluate, extract, index, info, models, search, train, whiten
+from imgret.cli import (
+    attend,
+    calibrate,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    extract,
+    index,
+    info,
+    models,
+    search,
+    train,
+    whiten,
+)
 
 app = typer.Typer(
     name="imgret",
@@ -46,6 +60,7 @@ for command in (
     index.index,
     search.search,
     evaluate.eval_,
+    compare.compare,
     attend.attend,
     train.train,
     whiten.whiten,

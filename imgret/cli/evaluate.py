@@ -10,7 +10,22 @@ import typer
 from typer import Argument, Option
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, Workers, parse_choice
+from imgret.cli.options import (
+    Device,
+    Offline,
+    QueryScales,
+    Quiet,
+    Rerank,
+    Robust,
+    Verbose,
+    WeightsNow,
+    Workers,
+    parse_choice,
+    parse_scales,
+    writable_page,
+)
+from imgret.ground_truth import FORMATS
+from imgret.ranking_files import RANKING_FORMATS
 
 
 def _depth(text: str) -> int | None:
@@ -21,13 +36,21 @@ def _depth(text: str) -> int | None:
     raise typer.BadParameter(f"{text!r} is neither all nor a number of places")
 
 
+def _fraction(percent: float | None) -> float | None:
+    """A published figure as papers print it, 67.8, as a fraction."""
+    if percent is not None and not 1 < percent <= 100:
+        raise typer.BadParameter(f"--published {percent} is no mAP in percent, such as 67.8")
+    return None if percent is None else percent / 100
+
+
 @reports_errors
 def eval_(
-    ground_truth: Annotated[Path, Argument(help="Ground-truth file.", show_default=False)],
+    ground_truth: Annotated[Path, Argument(help="Ground-truth file, or a folder of one.", show_default=False)],
     index: Annotated[Path | None, Option(help="Index to search.", show_default=False)] = None,
     store: Annotated[Path | None, Option(help="Store to search exactly.", show_default=False)] = None,
     ranking: Annotated[
-        Path | None, Option(help="Ready output of `imgret search --format jsonl`.", show_default=False)
+        Path | None,
+        Option(help="Ready output of `imgret search --format jsonl`, or a result file.", show_default=False),
     ] = None,
     images: Annotated[
         Path | None,
@@ -41,8 +64,20 @@ def eval_(
     depth: Annotated[
         str, Option(help="all ranks the whole database exactly; N takes N results of the search.")
     ] = "all",
-    format: Annotated[str, Option(help="auto, revisitop or labels.")] = "auto",
+    format: Annotated[str, Option(help=f"Format of the ground truth: auto, {', '.join(FORMATS)}.")] = "auto",
+    ranking_format: Annotated[str, Option(help=f"Format of --ranking: auto, {', '.join(RANKING_FORMATS)}.")] = "auto",
     query_crop: Annotated[str, Option(help="gt crops queries to their boxes; none takes whole images.")] = "gt",
+    query_scales: QueryScales = None,
+    robust: Robust = False,
+    rerank: Rerank = None,
+    reconcile: Annotated[
+        bool, Option("--reconcile", help="Score the same rankings under each known variant of the protocol.")
+    ] = False,
+    published: Annotated[
+        float | None,
+        Option(help="A published mAP in percent: say which variants come nearest.", show_default=False),
+    ] = None,
+    html: Annotated[Path | None, Option(help="Write a report page.", show_default=False)] = None,
     json_: Annotated[bool, Option("--json", help="Print the scores as JSON.")] = False,
     per_query: Annotated[Path | None, Option(help="Write a CSV with a line per query.", show_default=False)] = None,
     allow_missing: Annotated[
@@ -60,16 +95,25 @@ def eval_(
     Example: imgret eval gnd_roxford5k.pkl --index index --images roxford5k/jpg
     """
     from imgret.errors import InputError
-    from imgret.ground_truth import FORMATS
+    from imgret.rerank import parse_chain
     from imgret.tables import look_up
 
     if format != "auto":
         look_up(FORMATS, "ground-truth format", format)
+    if ranking_format != "auto":
+        look_up(RANKING_FORMATS, "ranking format", ranking_format)
+    steps = parse_chain(rerank or "")
     parse_choice(("gt", "none"), query_crop)
-    if ranking is not None and (images or queries or whitening or query_crop != "gt"):
+    asked = (images, queries, whitening, query_scales, robust, rerank, query_crop != "gt")
+    if ranking is not None and any(asked):
         raise typer.BadParameter(
-            "--ranking brings its own answers; leave out --images, --queries, --whitening and --query-crop"
+            "--ranking brings its own answers; leave out --images, --queries, --whitening, --rerank and all that is "
+            "said about queries"
         )
+    if (robust or query_scales) and images is None:
+        raise typer.BadParameter("--robust and --query-scales describe the query images; say where with --images DIR")
+    if html is not None:
+        writable_page(html, "--html")
     if images is not None and queries is not None:
         raise typer.BadParameter("queries come from --images or from --queries, not from both")
     if per_query is not None and (per_query.is_dir() or not per_query.absolute().parent.is_dir()):
@@ -77,32 +121,49 @@ def eval_(
     places = _depth(depth)
 
     from imgret import workflows
-    from imgret.cli import console
+    from imgret.cli import console, score_tables
 
-    scores, protocol = workflows.evaluate(
-        workflows.EvalJob(
-            ground_truth=ground_truth,
-            index=index,
-            store=store,
-            ranking=ranking,
-            images=images,
-            queries=queries,
-            whitening=whitening,
-            format=format,
-            query_crop=query_crop,
-            depth=places,
-            allow_missing=allow_missing,
-            options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
+    job = workflows.EvalJob(
+        ground_truth=ground_truth,
+        index=index,
+        store=store,
+        ranking=ranking,
+        images=images,
+        queries=queries,
+        whitening=whitening,
+        format=format,
+        query_crop=query_crop,
+        depth=places,
+        allow_missing=allow_missing,
+        ranking_format=ranking_format,
+        rerank=steps,
+        reconcile=reconcile,
+        published=_fraction(published),
+        show=workflows.SHOWN_HITS if html is not None else 0,
+        options=workflows.QueryOptions(
+            device=device,
+            workers=workers,
+            weights=weights,
+            offline=offline,
+            scales=parse_scales(query_scales),
+            robust=robust,
         ),
-        say=console.speaker(quiet),
     )
+    say = console.speaker(quiet)
+    scores, protocol = workflows.evaluate(job, say=say)
     document = scores.to_json(protocol)
     if per_query is not None:
         scores.write_per_query(per_query)
     if json_:
         print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        console.print_scores(document)
+        score_tables.print_scores(document, scores.headline)
+        if scores.variants:
+            score_tables.print_reconciliation(scores, job.published)
+    if html is not None:
+        lines, tables = score_tables.card_lines(document["protocol"]), score_tables.report_tables(scores)
+        workflows.write_report(html, job, scores, score_tables.report_parts(document, scores), lines, tables)
+        say(f"The report is {html}")
     if not quiet:
-        console.print_score_notes(scores, verbose)
+        score_tables.print_score_notes(scores, verbose)
     console.warn_of_whitening(document["protocol"]["whitening"])

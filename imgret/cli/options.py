@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from imgret.rerank import RERANKERS
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download; HF_HUB_OFFLINE=1 does the same.")]
@@ -40,7 +42,7 @@ Rerank = Annotated[
     str | None,
     typer.Option(
         "--rerank",
-        help='Stages that order the ranking anew, such as "aqe:k=5 superglobal"; see docs/reranking.md.',
+        help=f'Stages that order the ranking anew, such as "aqe:k=5 superglobal": {", ".join(RERANKERS)}.',
         show_default=False,
     ),
 ]

@@ -13,13 +13,17 @@ from imgret.cli.errors import reports_errors
 from imgret.cli.options import (
     Device,
     Offline,
+    QueryScales,
     Quiet,
+    Rerank,
+    Robust,
     Verbose,
     WeightsNow,
     Workers,
     existing,
     parse_box,
     parse_choice,
+    parse_scales,
     spare,
     writable_page,
 )
@@ -47,6 +51,9 @@ def search(
         Path | None,
         Option(help="Make sure that the index has this whitening; it is used either way.", show_default=False),
     ] = None,
+    query_scales: QueryScales = None,
+    robust: Robust = False,
+    rerank: Rerank = None,
     format: Annotated[
         str | None, Option(help=f"{', '.join(FORMATS)}.", show_default="table on a terminal, else jsonl")
     ] = None,
@@ -58,17 +65,22 @@ def search(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Rank the images of an index for each query, best first. Scores are cosines.
+    """Rank the images of an index for each query, best first. Scores are cosines, unless --rerank makes its own.
 
     Example: imgret search index query.jpg -k 5
     """
     region = parse_box(box)
+    scales = parse_scales(query_scales)
     form = parse_choice(FORMATS, format) or ("table" if sys.stdout.isatty() else "jsonl")
 
     if images is not None:
         existing(images, "--images")
     if html is not None:
         spare(queries, writable_page(html, "--html"), "--html")
+
+    from imgret.rerank import parse_chain
+
+    steps = parse_chain(rerank or "")
 
     from imgret import workflows
     from imgret.cli import answers, console
@@ -84,7 +96,10 @@ def search(
         min_score=min_score,
         images=images,
         whitening=whitening,
-        options=workflows.QueryOptions(device=device, workers=workers, weights=weights, offline=offline),
+        rerank=steps,
+        options=workflows.QueryOptions(
+            device=device, workers=workers, weights=weights, offline=offline, scales=scales, robust=robust
+        ),
         say=say,
     )
     answers.WRITERS[form](found)

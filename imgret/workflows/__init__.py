@@ -7,12 +7,15 @@ from typing import Any
 _HOMES = {
     "Attention": "imgret.workflows.attending",
     "Calibrated": "imgret.workflows.calibrating",
+    "ComparedRuns": "imgret.workflows.comparing",
     "EvalJob": "imgret.workflows.evaluating",
     "OnnxExport": "imgret.workflows.exporting",
     "QueryOptions": "imgret.workflows.queries",
+    "SHOWN_HITS": "imgret.workflows.reporting",
     "attend": "imgret.workflows.attending",
     "build_index": "imgret.workflows.building",
     "calibrate": "imgret.workflows.calibrating",
+    "compare": "imgret.workflows.comparing",
     "evaluate": "imgret.workflows.evaluating",
     "export_onnx": "imgret.workflows.exporting",
     "extract": "imgret.workflows.building",
@@ -20,16 +23,20 @@ _HOMES = {
     "search": "imgret.workflows.searching",
     "train": "imgret.workflows.training",
     "whiten": "imgret.workflows.whitening",
+    "write_report": "imgret.workflows.reporting",
 }
 __all__ = [
+    "SHOWN_HITS",
     "Attention",
     "Calibrated",
+    "ComparedRuns",
     "EvalJob",
     "OnnxExport",
     "QueryOptions",
     "attend",
     "build_index",
     "calibrate",
+    "compare",
     "evaluate",
     "export_onnx",
     "extract",
@@ -37,6 +44,7 @@ __all__ = [
     "search",
     "train",
     "whiten",
+    "write_report",
 ]
 
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgret.errors import GroundTruthError, InputError
+from imgret.errors import InputError
 from imgret.extraction.job import Say, quiet
-from imgret.ids import escape, from_bytes
-from imgret.workflows.queries import Queries, QueryOptions, check_whitening, describe_queries, stored_queries
+from imgret.ids import from_bytes
+from imgret.workflows.asking import queries_of
+from imgret.workflows.queries import Queries, QueryOptions, check_whitening
+from imgret.workflows.reconciling import asked_variants, with_intervals, with_other_crop
 
 if TYPE_CHECKING:
     import numpy as np
 
     from imgret.evaluation.scores import Scores
-    from imgret.ground_truth.judgements import GroundTruth, Query
-    from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
+    from imgret.rerank import Step
     from imgret.store.store import Store
     from imgret.whitening.transform import Whitening
 
@@ -35,6 +36,11 @@ class EvalJob:
     whitening    what a store and its queries pass through; with an index, its own is used, and this must be it
     query_crop   'gt': crop queries to the ground truth's boxes; 'none': use whole images
     depth        None ranks the whole database exactly; a number takes that many places of the search
+    rerank       stages that order each ranking anew, as `imgret.rerank.parse_chain` gives them
+    reconcile    score the same rankings under every known variant of the protocol too
+    published    a figure to look for among all combinations of variants, a fraction
+    show         hits to keep of every query for a report
+    options      how queries are described: `scales` and `robust` are of the queries alone
     """
 
     ground_truth: Path
@@ -48,35 +54,54 @@ class EvalJob:
     query_crop: str = "gt"
     depth: int | None = None
     allow_missing: bool = False
+    ranking_format: str = "auto"
+    rerank: Sequence[Step] = ()
+    reconcile: bool = False
+    published: float | None = None
+    show: int = 0
     options: QueryOptions = field(default_factory=QueryOptions)
 
 
 _RECIPE_KEYS = ("model", "backbone", "image_size", "scales", "exif", "decode", "precision", "store_dtype")
+_SOMETIMES = ("refine", "scale_pooling")  # in a recipe only where used
 _SEARCH_KEYS = ("weights", "weights_sha256", "search", "index_recall", "whitening", "recipe_sha256", "store_sha256")
 
 
 def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]:
     """Score a search: (scores, protocol), the protocol for the card and the JSON document."""
-    from imgret import ground_truth, ranking
+    from imgret import ground_truth, ranking_files
     from imgret.evaluation.evaluate import evaluate as judge
 
     if sum(given is not None for given in (job.index, job.store, job.ranking)) != 1:
         raise InputError("give one of --index, --store and --ranking")
     truth = ground_truth.load(job.ground_truth, job.format)
+    ways: dict[str, Any] = {"depth": job.depth, "allow_missing": job.allow_missing, "show": job.show}
+    ways["variants"] = asked_variants(truth.rules, job)
     if job.ranking is not None:
-        ready = ranking.load(job.ranking)
-        scores = judge(truth, [ready], allow_missing=job.allow_missing, depth=job.depth, whole_database=False)
+        ready = ranking_files.load(job.ranking, job.ranking_format)
+        scores = judge(truth, [ready], whole_database=False, **ways)
         unknown = dict.fromkeys(_RECIPE_KEYS + _SEARCH_KEYS)
-        return scores, {"query_crop": "unknown", **unknown, "search": "unknown", "ranking": str(job.ranking)}
-    searched = _Searched.open(job)
-    queries, crop = _queries(job, truth, searched, say)
-    rankings = _rankings(job, searched, queries)
-    scores = judge(truth, rankings, allow_missing=job.allow_missing, depth=job.depth)
-    return scores, {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
+        protocol = {"query_crop": "unknown", **unknown, "search": "unknown", "ranking": str(job.ranking)}
+        return with_intervals(scores), protocol
+    if "gap" in truth.rules.measures:
+        raise InputError(
+            f"{job.ground_truth}: landmarks answer its queries, not images, so it judges a result file of "
+            f"id,landmarks: imgret eval {job.ground_truth} --ranking FILE.csv"
+        )
+    searched = Searched.open(job)
+    queries, crop = queries_of(job, truth, searched, say)
+    scores = judge(truth, _rankings(job, searched, queries), **ways)
+    if scores.variants and job.images is not None and any(query.box for query in truth.queries):
+        other = replace(job, query_crop="none" if job.query_crop == "gt" else "gt")
+        say(f"Scoring once more with --query-crop {other.query_crop}")
+        again, _ = queries_of(other, truth, searched, say)
+        scores = with_other_crop(scores, judge(truth, _rankings(other, searched, again), **ways), other.query_crop)
+    protocol = {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
+    return with_intervals(scores), protocol
 
 
 @dataclass(frozen=True)
-class _Searched:
+class Searched:
     """An index or a store, with what both can tell."""
 
     database: Any  # Index | Store | WhitenedStore
@@ -89,7 +114,7 @@ class _Searched:
     store: Store | None
 
     @classmethod
-    def open(cls, job: EvalJob) -> _Searched:
+    def open(cls, job: EvalJob) -> Searched:
         if job.index is not None:
             from imgret.indexes.files import Index
 
@@ -145,19 +170,52 @@ class _Searched:
                 yield [from_bytes(raw) for raw in block.ids], block.descriptors
 
 
-def _rankings(job: EvalJob, searched: _Searched, queries: Queries) -> Iterator[Ranking]:
+def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ranking]:
+    from imgret.workflows.ranked import IndexSearched, StoreSearched, rankings
+
     index = searched.index
-    if index is not None and job.depth is not None:
-        from imgret.indexes.search import search
-
-        found = iter([search(index, queries.descriptors, queries.ids, job.depth + 1)])
+    if index is not None:
+        database: IndexSearched | StoreSearched = IndexSearched(index, exactly=job.depth is None)
     else:
-        from imgret.indexes.exact import exact
-
-        found = exact(searched.database, queries.descriptors, queries.ids, depth=job.depth and job.depth + 1)
+        assert searched.store is not None
+        database = StoreSearched(searched.store, searched.whitening)
+    found = rankings(
+        database,
+        queries.descriptors,
+        queries.ids if not job.rerank else _own_ids(searched, queries.ids),
+        job.depth and job.depth + 1,
+        variants=queries.variants,
+        rerank=job.rerank,
+    )
+    if job.rerank:
+        found = _renamed(found, queries.ids)
     if index is None or not len(index.deleted):
         return found
     return _without_deleted(index, found)
+
+
+def _own_ids(searched: Searched, names: Sequence[str]) -> list[str]:
+    """The ids of the queries' own images where they are searched, by which query expansion leaves them out."""
+    from imgret.ground_truth.names import stem, unboxed
+    from imgret.ground_truth.stems import possible
+    from imgret.ids import IdTable
+
+    found: dict[str, list[str]] = {}
+    for _, image_id in possible(map(stem, names), IdTable.of(searched.ids())):
+        found.setdefault(stem(image_id), []).append(image_id)
+    own = []
+    for name in names:
+        same = found.get(stem(name), [])
+        own.append(name if name in same or unboxed(name) in same or len(same) != 1 else same[0])
+    return own
+
+
+def _renamed(rankings: Iterator[Ranking], names: Sequence[str]) -> Iterator[Ranking]:
+    """Rankings of some queries each, their queries called by `names` in their order."""
+    end = 0
+    for ranking in rankings:
+        start, end = end, end + len(ranking.queries)
+        yield replace(ranking, queries=names[start:end])
 
 
 def _without_deleted(index: Index, rankings: Iterator[Ranking]) -> Iterator[Ranking]:
@@ -175,109 +233,29 @@ def _without_deleted(index: Index, rankings: Iterator[Ranking]) -> Iterator[Rank
         yield Ranking(ranking.queries, place[ranking.rows], ranking.scores, ids)
 
 
-def _queries(job: EvalJob, truth: GroundTruth, searched: _Searched, say: Say) -> tuple[Queries, str]:
-    """Query descriptors, and how the queries were cropped."""
-    boxed = job.query_crop == "gt" and any(query.box for query in truth.queries)
-    crop = "ground-truth box, at the scale of the whole image" if boxed else "none"
-    if job.queries is not None:
-        ready = stored_queries(job.queries, searched.recipe, searched.fingerprint)
-        return ready.whitened(searched.whitening), "unknown (ready descriptors)"
-    if job.images is None:
-        return _own_descriptors(job, truth, searched, boxed), crop
-    images = _query_images(job, truth.queries, job.images)
-    found = describe_queries(
-        images, "full", searched.recipe, searched.origin, searched.path, searched.dim, job.options, say
-    )
-    if found.errors and not job.allow_missing:
-        name, why = next(iter(found.errors.items()))
-        raise GroundTruthError(
-            f"{len(found.errors)} queries cannot be read; the first: {escape(name)}: {why}. "
-            "Count them as never found with --allow-missing"
-        )
-    return found.whitened(searched.whitening), crop
-
-
-def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: _Searched, boxed: bool) -> Queries:
-    """Whole-image queries that are searched images themselves have their descriptor there already."""
-    import numpy as np
-
-    from imgret.ground_truth.names import match
-
-    names = [query.name for query in truth.queries]
-    say_where = "say what their names are relative to with --images DIR, or give ready descriptors with --queries STORE"
-    if boxed:
-        raise GroundTruthError(f"{job.ground_truth}: its queries are cropped, so they must be extracted: {say_where}")
-    place_of = match(names, [name for ids, _ in searched.blocks() for name in ids])
-    lost = np.flatnonzero(place_of < 0)
-    if len(lost) == len(names) or (len(lost) and not job.allow_missing):
-        raise GroundTruthError(
-            f"{job.ground_truth}: {len(lost)} of its {len(names)} queries are not among the images searched "
-            f"({escape(names[lost[0]])}, ...): {say_where}, or count them as never found with --allow-missing"
-        )
-    wanted = np.unique(place_of[place_of >= 0])
-    kept, end = [], 0
-    for ids, descriptors in searched.blocks():
-        here = wanted[(wanted >= end) & (wanted < end + len(ids))] - end
-        kept.append(descriptors[here])
-        end += len(ids)
-    rows = np.concatenate(kept)[np.searchsorted(wanted, place_of[place_of >= 0])]
-    found = [name for name, place in zip(names, place_of.tolist(), strict=True) if place >= 0]
-    return Queries(found, [None] * len(found), rows)
-
-
-def _query_images(job: EvalJob, queries: Any, folder: Path) -> list[ImageFile]:
-    """The query files: by path below `folder`, else by stem among the images there."""
-    from imgret.ground_truth.names import match
-    from imgret.images import files
-
-    named = [_query_file(query, folder) for query in queries]
-    rest = [number for number, image in enumerate(named) if image.missing]
-    if rest:
-        there = files.find([str(folder)]).images
-        rows = match([queries[number].name for number in rest], [image.id for image in there])
-        for number, row in zip(rest, rows.tolist(), strict=True):
-            if row >= 0:
-                named[number] = replace(there[row], id=queries[number].name)
-        lost = [image.id for image in named if image.missing]
-        if lost and not job.allow_missing:
-            raise GroundTruthError(
-                f"{len(lost)} of {len(named)} query images are not in {folder}: "
-                f"{', '.join(lost[:3])}. Name the right folder with --images DIR"
-            )
-    if job.query_crop == "none":
-        return named
-    return [
-        image if query.box is None else replace(image, box=tuple(round(edge) for edge in query.box))
-        for image, query in zip(named, queries, strict=True)
-    ]
-
-
-def _query_file(query: Query, folder: Path) -> ImageFile:
-    from imgret.images.files import ImageFile
-
-    path = folder / query.name
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # not there, or no name a file can have
-        return ImageFile(query.name, str(path), str(folder), -1, 0)
-    return ImageFile(query.name, str(path), str(folder), status.st_size, status.st_mtime_ns)
-
-
 def _recipe_card(recipe: Mapping[str, Any]) -> dict[str, Any]:
     weights = recipe["weights"]
     return {
         **{key: recipe[key] for key in _RECIPE_KEYS},
+        **{key: recipe[key] for key in _SOMETIMES if key in recipe},
         "weights": weights["source"],
         "weights_sha256": weights["sha256"],
         "untrained": weights["source"] == "none",
     }
 
 
-def _search_card(job: EvalJob, searched: _Searched, queries: Sequence[str]) -> dict[str, Any]:
+def _search_card(job: EvalJob, searched: Searched, queries: Sequence[str]) -> dict[str, Any]:
     index = searched.index
     whole = job.depth is None or index is None
     about = index.about if index is not None else {}
+    from imgret.rerank import chain_text
+
+    options = job.options
     return {
+        **({"query_scales": list(options.scales)} if options.scales is not None else {}),
+        **({"queries": "upright, turned and mirrored; the highest score of the 8 counts"} if options.robust else {}),
+        **({"dba": about["dba"]} if about.get("dba") else {}),
+        **({"rerank": chain_text(job.rerank)} if job.rerank else {}),
         "search": "exact" if whole else about["kind"],
         "index_recall": None if whole else (about["recall"] or {}).get("recall@10"),
         "whitening": _whitening_card(searched, queries),
@@ -286,7 +264,7 @@ def _search_card(job: EvalJob, searched: _Searched, queries: Sequence[str]) -> d
     }
 
 
-def _whitening_card(searched: _Searched, queries: Sequence[str]) -> dict[str, Any] | None:
+def _whitening_card(searched: Searched, queries: Sequence[str]) -> dict[str, Any] | None:
     """The whitening, and how many of the images searched and asked for it was fitted on."""
     from imgret.ids import to_bytes
     from imgret.whitening.overlap import shared

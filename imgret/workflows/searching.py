@@ -22,11 +22,12 @@ from imgret.workflows.queries import (
 if TYPE_CHECKING:
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
+    from imgret.rerank import Step
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: 1-based rank, id, cosine, and where the file is now (None if unknown)."""
+    """One result: 1-based rank, id, cosine (or the score of re-ranking), and where the file is (None if unknown)."""
 
     rank: int
     id: str
@@ -54,6 +55,7 @@ def search(
     min_score: float | None = None,
     images: Path | None = None,
     whitening: Path | None = None,
+    rerank: Sequence[Step] = (),
     options: QueryOptions | None = None,
     say: Say = quiet,
 ) -> list[Answer]:
@@ -61,10 +63,10 @@ def search(
 
     `images` says where the collection is now. `exclude_self` leaves out the query's own image: the same
     id, or the same file. Queries pass through the index's own whitening; `whitening` only makes sure that it is
-    this one.
+    this one. `rerank` are stages as `imgret.rerank.parse_chain` gives them; scores are then those of the last.
     """
     from imgret.indexes.files import Index
-    from imgret.indexes.search import search as search_index
+    from imgret.workflows.ranked import IndexSearched, rankings
 
     index = Index.open(Path(index_path))
     check_whitening(index, whitening)
@@ -73,14 +75,23 @@ def search(
     depth = k + exclude_self
     pending = list(range(len(asked.ids)))
     while pending:
-        ranking = search_index(index, asked.descriptors[pending], [asked.ids[number] for number in pending], depth)
+        blocks = rankings(
+            IndexSearched(index),
+            asked.descriptors[pending],
+            [asked.ids[number] for number in pending],
+            min(depth, max(index.count, 1)),
+            variants=None if asked.variants is None else asked.variants[pending],
+            rerank=rerank,
+        )
         short = []
-        for line, number in enumerate(pending):
-            name, path = asked.ids[number], asked.paths[number]
-            hits, full = _hits(index, ranking, line, k, path, exclude_self, min_score, images)
-            answers[name] = Answer(name, path, hits)
-            if not full:
-                short.append(number)
+        numbers = iter(pending)
+        for ranking in blocks:
+            for line, number in zip(range(len(ranking.queries)), numbers, strict=False):
+                name, path = asked.ids[number], asked.paths[number]
+                hits, full = _hits(index, ranking, line, k, path, exclude_self, min_score, images)
+                answers[name] = Answer(name, path, hits)
+                if not full:
+                    short.append(number)
         # what was left out of an answer (the query itself, other crops of its file) makes room for more
         pending = short if exclude_self and depth < index.count else []
         depth *= 4
@@ -136,7 +147,7 @@ def _queries(
     if stores:
         if len(given) > 1 or box is not None:
             raise InputError("give one store of query descriptors, or images; --box goes with one image")
-        return stored_queries(Path(stores[0]), index.recipe, index.fingerprint)
+        return stored_queries(Path(stores[0]), index.recipe, index.fingerprint, options)
     images, errors = find_queries(given)
     if box is not None:
         if len(images) + len(errors) != 1:

@@ -1,0 +1,131 @@
+"""`write_report`: an evaluation as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgret.errors import ImgretError
+
+if TYPE_CHECKING:
+    from imgret.evaluation.scores import QueryScore, Scores
+    from imgret.ground_truth.judgements import Query
+    from imgret.report.evaluation_page import SubsetPart
+    from imgret.report.rows import ResultRow
+    from imgret.workflows.evaluating import EvalJob
+
+SHOWN_HITS = 12
+"""Hits of a query on the page."""
+SHOWN_QUERIES = 6
+"""Worst and best queries on the page, of each so many."""
+
+
+def write_report(
+    path: Path,
+    job: EvalJob,
+    scores: Scores,
+    subsets: Sequence[SubsetPart],
+    protocol: Sequence[tuple[str, str]],
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
+) -> None:
+    """Write the page of an evaluation made with `EvalJob.show`.
+
+    The worst and the best queries are those of lowest and highest AP in `shown_subset`. Their pictures, and those of
+    their hits, come from where the images are now; one that is gone leaves a placeholder.
+    """
+    from imgret import ground_truth
+    from imgret.evaluation.evaluate import shown_subset
+    from imgret.report.evaluation_page import write_evaluation_page
+
+    truth = ground_truth.load(job.ground_truth, job.format)
+    shown = shown_subset(truth)
+    queries = {query.name: query for query in truth.queries}
+    lines = [line for line in scores.per_query if line.subset == shown and line.ap is not None]
+    ranked = sorted(lines, key=lambda line: (line.ap or 0.0, line.query))
+    some = min(SHOWN_QUERIES, (len(ranked) + 1) // 2)
+    finder = _Finder(job)
+    searched = job.index or job.store or job.ranking
+    write_evaluation_page(
+        path,
+        title=f"Scores of {searched.name}" if searched is not None else "Scores",
+        subtitle=f"{len(truth.queries):,} queries of {job.ground_truth.name} ({scores.format})",
+        subsets=subsets,
+        shown=shown,
+        worst=[_row(line, queries[line.query], scores, job, finder) for line in ranked[:some]],
+        best=[_row(line, queries[line.query], scores, job, finder) for line in ranked[some:][::-1][:some]],
+        protocol=protocol,
+        notes=_notes(scores),
+        tables=tables,
+    )
+
+
+def _row(line: QueryScore, query: Query, scores: Scores, job: EvalJob, finder: _Finder) -> ResultRow:
+    from imgret.report.rows import ResultHit, ResultRow
+
+    box = None
+    if query.box is not None and job.query_crop == "gt":
+        x1, y1, x2, y2 = (round(edge) for edge in query.box)
+        box = (x1, y1, x2, y2)
+    hits = [
+        ResultHit(rank, hit.id, hit.score, finder.path(hit.id), hit.verdict)  # type: ignore[arg-type]
+        for rank, hit in enumerate(scores.shown.get(line.query, ()), 1)
+    ]
+    words = f"AP {100 * (line.ap or 0):.1f} %, {line.found} of {line.positives} found"
+    path = finder.query_path(query.name, [hit.id for hit in hits])
+    return ResultRow(line.query, path, hits, box, note=words)
+
+
+def _notes(scores: Scores) -> list[str]:
+    counts = scores.counts
+    notes = list(scores.protocol.get("notes", ()))
+    if counts.truncated:
+        notes.append(f"{counts.truncated:,} rankings are cut short; positives beyond their end count as never found.")
+    if counts.missing:
+        notes.append(f"{counts.missing:,} images of the ground truth are not in the index, counted as never found.")
+    if counts.missing_queries:
+        notes.append(f"{counts.missing_queries:,} queries have no ranking and count as 0.")
+    for subset in scores.subsets:
+        if skipped := scores.skipped(subset):
+            notes.append(f"{len(skipped):,} queries have no positive in {subset} and are left out of its means.")
+    return notes
+
+
+class _Finder:
+    """Where the images of an evaluation are now."""
+
+    def __init__(self, job: EvalJob) -> None:
+        self._roots = [] if job.images is None else [Path(job.images)]
+        with suppress(ImgretError):  # a page without pictures is better than none
+            self._roots += _roots(job)
+
+    def path(self, image_id: str) -> str | None:
+        """The file of an image that was searched."""
+        from imgret.store.store import locate_image
+
+        return next((found for root in self._roots if (found := locate_image(root, image_id)) is not None), None)
+
+    def query_path(self, name: str, hits: Sequence[str]) -> str | None:
+        """The file of a query: by name, with the usual extensions where it has none, else the hit that it is itself."""
+        from imgret.ground_truth.names import stem, unboxed
+
+        for end in ("", ".jpg", ".jpeg", ".png", ".webp"):
+            if (found := self.path(unboxed(name) + end)) is not None:
+                return found
+        same = [hit for hit in hits if stem(hit) == stem(name)]
+        return self.path(same[0]) if len(same) == 1 else None
+
+
+def _roots(job: EvalJob) -> list[Path]:
+    from imgret.ids import unescape
+    from imgret.store.store import Root, Store
+
+    if job.index is not None:
+        from imgret.indexes.files import Index
+
+        roots = Index.open(job.index).about["roots"]
+        return [Root(unescape(r["absolute"]), unescape(r["relative"])).locate(job.index) for r in roots]
+    if job.store is not None:
+        return [root.locate(job.store) for root in Store.open(job.store).roots]
+    return []
