@@ -6,6 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from imgret import atomic
+from imgret.errors import InputError
+
+
+def check_writable(path: str | Path) -> None:
+    """InputError when the folder of a page does not exist, or the page is a folder."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "is a folder" if path.is_dir() else "cannot be written: its folder does not exist"
+        raise InputError(f"the page {path} {problem}; name a file such as results.html")
 
 
 def write_template(path: Path, template: str, **values: Any) -> None:
