@@ -68,8 +68,10 @@ class Ranking:
             if (values[1:] <= values[:-1]).all() and not np.isnan(values[:1]).any():
                 continue
             if np.isnan(values).any():
-                raise RankingError(f"ranking of query {name}: a score is not a number")
-            raise RankingError(f"ranking of query {name}: scores rise along the line; best must be first")
+                image = escape(self.database[int(found[np.isnan(values).argmax()])])
+                raise RankingError(f"ranking of query {name}: the score of {image} is not a number")
+            image = escape(self.database[int(found[1:][(values[1:] > values[:-1]).argmax()])])
+            raise RankingError(f"ranking of query {name}: scores rise along the line, at {image}; best must be first")
         return self
 
     def top(self, k: int) -> Ranking:
@@ -119,4 +121,7 @@ def load(path: Path) -> Ranking:
     for i, hits in enumerate(lines.values()):
         for j, (row, score) in enumerate(hits):
             rows[i, j], scores[i, j] = row, score
-    return Ranking(list(lines), rows, scores, IdTable.of(row_of)).check()
+    try:
+        return Ranking(list(lines), rows, scores, IdTable.of(row_of)).check()
+    except RankingError as error:
+        raise RankingError(f"{path}: {error}") from error

@@ -82,9 +82,21 @@ WRITERS: dict[str, Callable[[Sequence[Answer]], None]] = {
 }
 
 
-def write_html(path: Path, answers: Sequence[Answer], index: Path, box: tuple[int, int, int, int] | None) -> None:
-    """The result page; `box` is the part of the query that was searched with."""
-    from imgret.report.page import rows_of, write_page
+def write_html(
+    path: Path,
+    answers: Sequence[Answer],
+    index: Path,
+    box: tuple[int, int, int, int] | None,
+    rerank: str = "",
+) -> None:
+    """The result page; `box` is the part of the query that was searched with, `rerank` the chain in words."""
+    from imgret.report.page import COSINES, rows_of, write_page
 
     asked = "1 query" if len(answers) == 1 else f"{len(answers)} queries"
-    write_page(path, title="Search results", subtitle=f"{asked} in {index}", rows=rows_of(answers, box=box))
+    write_page(
+        path,
+        title="Search results",
+        subtitle=f"{asked} in {index}" + (f", ordered anew by {rerank}" if rerank else ""),
+        rows=rows_of(answers, box=box),
+        scores="Scores are those of the last stage of re-ranking, higher is better." if rerank else COSINES,
+    )

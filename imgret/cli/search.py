@@ -78,7 +78,7 @@ def search(
     if html is not None:
         spare(queries, writable_page(html, "--html"), "--html")
 
-    from imgret.rerank import parse_chain
+    from imgret.rerank import chain_text, parse_chain
 
     steps = parse_chain(rerank or "")
 
@@ -104,7 +104,7 @@ def search(
     )
     answers.WRITERS[form](found)
     if html is not None:
-        answers.write_html(html, found, index, region)
+        answers.write_html(html, found, index, region, chain_text(steps))
         say(f"The page of results is {html}")
     if verbose:
         kept = sum(len(answer.hits) for answer in found)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgret.errors import InputError
+from imgret.errors import GroundTruthError, InputError, RankingError
 from imgret.extraction.job import Say, quiet
-from imgret.ids import from_bytes
+from imgret.ids import escape, from_bytes
 from imgret.workflows.asking import queries_of
 from imgret.workflows.queries import Queries, QueryOptions, check_whitening
 from imgret.workflows.reconciling import asked_variants, with_intervals, with_other_crop
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imgret.evaluation.scores import Scores
+    from imgret.ground_truth.judgements import GroundTruth
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
     from imgret.rerank import Step
@@ -70,7 +72,6 @@ _SEARCH_KEYS = ("weights", "weights_sha256", "search", "index_recall", "whitenin
 def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]:
     """Score a search: (scores, protocol), the protocol for the card and the JSON document."""
     from imgret import ground_truth, ranking_files
-    from imgret.evaluation.evaluate import evaluate as judge
 
     if sum(given is not None for given in (job.index, job.store, job.ranking)) != 1:
         raise InputError("give one of --index, --store and --ranking")
@@ -79,10 +80,8 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
     ways["variants"] = asked_variants(truth.rules, job)
     if job.ranking is not None:
         ready = ranking_files.load(job.ranking, job.ranking_format)
-        scores = judge(truth, [ready], whole_database=False, **ways)
-        unknown = dict.fromkeys(_RECIPE_KEYS + _SEARCH_KEYS)
-        protocol = {"query_crop": "unknown", **unknown, "search": "unknown", "ranking": str(job.ranking)}
-        return with_intervals(scores), protocol
+        scores = _judged(job, truth, [ready], whole_database=False, **ways)
+        return with_intervals(scores), _ready_card(job.ranking)
     if "gap" in truth.rules.measures:
         raise InputError(
             f"{job.ground_truth}: landmarks answer its queries, not images, so it judges a result file of "
@@ -90,14 +89,40 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
         )
     searched = Searched.open(job)
     queries, crop = queries_of(job, truth, searched, say)
-    scores = judge(truth, _rankings(job, searched, queries), **ways)
+    scores = _judged(job, truth, _rankings(job, searched, queries), **ways)
     if scores.variants and job.images is not None and any(query.box for query in truth.queries):
         other = replace(job, query_crop="none" if job.query_crop == "gt" else "gt")
         say(f"Scoring once more with --query-crop {other.query_crop}")
         again, _ = queries_of(other, truth, searched, say)
-        scores = with_other_crop(scores, judge(truth, _rankings(other, searched, again), **ways), other.query_crop)
+        rescored = _judged(other, truth, _rankings(other, searched, again), **ways)
+        scores = with_other_crop(scores, rescored, other.query_crop)
     protocol = {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
     return with_intervals(scores), protocol
+
+
+def _judged(job: EvalJob, truth: GroundTruth, rankings: Iterable[Ranking], **ways: Any) -> Scores:
+    """Scores of rankings; what is wrong with them, or with the ground truth, is told with the name of the file."""
+    from imgret.evaluation.evaluate import evaluate as judge
+
+    try:
+        return judge(truth, rankings, **ways)
+    except GroundTruthError as error:
+        raise GroundTruthError(f"{job.ground_truth}: {error}") from error
+    except RankingError as error:
+        raise RankingError(f"{job.ranking or job.index or job.store}: {error}") from error
+
+
+def _ready_card(ranking: Path) -> dict[str, Any]:
+    """The protocol of a ranking that was made elsewhere: its hash, and nothing else that is known."""
+    unknown = dict.fromkeys(_RECIPE_KEYS + _SEARCH_KEYS)
+    sha256 = hashlib.sha256(ranking.read_bytes()).hexdigest() if ranking.is_file() else None  # a pipe is read once
+    return {
+        "query_crop": "unknown",
+        **unknown,
+        "search": "unknown",
+        "ranking": escape(str(ranking)),
+        "ranking_sha256": sha256,
+    }
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +46,10 @@ def write_report(
     ranked = sorted(lines, key=lambda line: (line.ap or 0.0, line.query))
     some = min(SHOWN_QUERIES, (len(ranked) + 1) // 2)
     finder = _Finder(job)
-    searched = job.index or job.store or job.ranking
     write_evaluation_page(
         path,
-        title=f"Scores of {searched.name}" if searched is not None else "Scores",
-        subtitle=f"{len(truth.queries):,} queries of {job.ground_truth.name} ({scores.format})",
+        title=title_of(subsets, shown, job.ground_truth),
+        subtitle=", ".join(_about(job, scores, len(truth.queries), dict(protocol))),
         subsets=subsets,
         shown=shown,
         worst=[_row(line, queries[line.query], scores, job, finder) for line in ranked[:some]],
@@ -59,6 +58,23 @@ def write_report(
         notes=_notes(scores),
         tables=tables,
     )
+
+
+def title_of(subsets: Sequence[SubsetPart], shown: str, ground_truth: Path) -> str:
+    """'gnd_roxford5k: mAP (trapezoid) 64.67 % in medium'."""
+    part = next(part for part in subsets if part.name == shown)
+    label, text = part.measures[0]
+    where = "" if len(subsets) == 1 else f" in {shown}"
+    return f"{ground_truth.stem}: {label} {text}{where}"
+
+
+def _about(job: EvalJob, scores: Scores, queries: int, card: Mapping[str, str]) -> Iterator[str]:
+    searched = job.index or job.store or job.ranking
+    yield f"{queries:,} queries ({scores.format}) in {searched}"
+    if card.get("model", "–") != "–":
+        yield f"{card['model']} on {card['backbone']} at {card['image_size']} px"
+    if "rerank" in card:
+        yield f"re-ranked by {card['rerank']}"
 
 
 def _row(line: QueryScore, query: Query, scores: Scores, job: EvalJob, finder: _Finder) -> ResultRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -179,7 +180,35 @@ def test_a_report_is_one_page_with_verdicts(place):
     assert "data:image/jpeg;base64," in page
     assert "junk counts as wrong" in page
     assert not re.search(r"""(?:src|href)=["']https?:""", page)
+    assert re.search(r"<h1>labels: mAP \(finite\) [\d.]+ %</h1>", page)
     run("eval", "labels.csv", "--index", "index", "--html", "report.png", code=2)
+
+
+def test_a_page_of_re_ranked_results_does_not_call_their_scores_cosines(place):
+    run("search", "index", "photos/a/0.png", "--html", "plain.html")
+    run("search", "index", "photos/a/0.png", "--html", "again.html", "--rerank", "reciprocal:m=5")
+    assert "Scores are cosines" in (place / "plain.html").read_text()
+    page = (place / "again.html").read_text()
+    assert "Scores are cosines" not in page
+    assert "ordered anew by reciprocal:m=5,k1=20,k2=6,lambda=0.3" in page
+
+
+def test_what_is_wrong_is_told_with_file_query_and_id(place):
+    hits = [{"rank": 1, "id": "a/2.png", "score": 0.9}, {"rank": 2, "id": "b/1.png", "score": float("nan")}]
+    (place / "run.jsonl").write_text(json.dumps({"query": "a/0.png", "results": hits}) + "\n")
+    failed = run("eval", "labels.csv", "--ranking", "run.jsonl", code=1).stderr
+    assert failed.count("\n") == 1
+    assert all(word in failed for word in ("run.jsonl", "a/0.png", "b/1.png is not a number"))
+    (place / "near.csv").write_text("path,label\na/0.png,1\na/2.png,1\nb/99.png,1\n")
+    failed = run("eval", "near.csv", "--ranking", "run.jsonl", code=1).stderr
+    assert failed.count("\n") == 1
+
+
+def test_a_ready_ranking_is_named_by_the_hash_of_its_file(place):
+    found = run("search", "index", "store", "-k", "12").stdout
+    (place / "run.jsonl").write_text(found)
+    card = scores("labels.csv", "--ranking", "run.jsonl")["protocol"]
+    assert card["ranking_sha256"] == hashlib.sha256(found.encode()).hexdigest()
 
 
 def test_two_evaluations_are_compared_query_by_query(place):
