@@ -84,6 +84,8 @@ def table(
             header = [name.lower() for name in found]
             names_them = not headless or set(header) & set(columns)
             header = header if names_them else [*columns, *optional][: len(found)]
+            if len(set(header)) < len(header):
+                raise error(f"{escape(str(path))} names a column twice: {escape(text)[:80]}")
             lacking = [name for name in columns if name not in header]
             if lacking:
                 raise error(

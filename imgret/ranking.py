@@ -13,6 +13,7 @@ from imgret.errors import RankingError
 from imgret.ids import IdTable, escape, unescape
 
 SCHEMA = "imgret.search/1"
+_MOST = 1e38  # a float32 holds little more
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,34 @@ def load(path: Path) -> Ranking:
     The database is the ids found in the file, in order of first appearance. A line with "error" was never
     answered and is left out. RankingError names the line of whatever is malformed.
     """
+    place = escape(str(path))
     lines: dict[str, list[tuple[int, float]]] = {}
     row_of: dict[str, int] = {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RankingError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+        why = getattr(error, "strerror", None) or error
+        raise RankingError(f"{place} cannot be read: {why}") from error
+    for number, line in enumerate(text.split("\n"), 1):  # an id may hold what else splitlines would split at
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
             query = unescape(entry["query"])
-            found = [(unescape(hit["id"]), float(hit["score"])) for hit in entry.get("results", [])]
+            failed = entry.get("error") is not None
+            if not (failed or isinstance(entry["results"], list)):
+                raise TypeError("results is no list")
+            found = [] if failed else [(unescape(hit["id"]), float(hit["score"])) for hit in entry["results"]]
+            beyond = any(abs(score) > _MOST for _, score in found)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise RankingError(
-                f"{path}, line {number}: not a line of `imgret search --format jsonl` ({error!r:.200})"
+                f"{place}, line {number}: not a line of `imgret search --format jsonl` ({error!r:.200})"
             ) from error
+        if beyond:
+            raise RankingError(f"{place}, line {number}: query {escape(query)}: a score is beyond {_MOST:g}")
         if query in lines:
-            raise RankingError(f"{path}, line {number}: query {escape(query)} stands in it twice")
-        if "error" not in entry:
+            raise RankingError(f"{place}, line {number}: query {escape(query)} stands in it twice")
+        if not failed:
             lines[query] = [(row_of.setdefault(name, len(row_of)), score) for name, score in found]
     depth = max(map(len, lines.values()), default=0)
     rows = np.full((len(lines), depth), -1, np.int32)
@@ -124,4 +133,4 @@ def load(path: Path) -> Ranking:
     try:
         return Ranking(list(lines), rows, scores, IdTable.of(row_of)).check()
     except RankingError as error:
-        raise RankingError(f"{path}: {error}") from error
+        raise RankingError(f"{place}: {error}") from error

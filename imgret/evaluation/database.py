@@ -9,7 +9,10 @@ import numpy as np
 
 from imgret.evaluation.variants import Places, tie_runs
 from imgret.ground_truth.judgements import GroundTruth, Judgement
-from imgret.ground_truth.names import match, rows_of, stem, unboxed
+from imgret.ground_truth.names import match_and_count, rows_of, stem, unboxed
+from imgret.ids import to_bytes
+
+NOBODY = b"\0"  # begins the ids of places that nobody is known to have (imgret.ranking_files)
 
 
 class Line(NamedTuple):
@@ -18,6 +21,7 @@ class Line(NamedTuple):
     places        subset -> (judgement, places); a subset the query is not in is left out
     rows, scores  [K] what was looked at, best first
     self_ignored  the query's own image stands in it unlisted
+    self_found    the query's own image stands in it, listed or not
     truncated     it does not reach the end of the database
     """
 
@@ -25,6 +29,7 @@ class Line(NamedTuple):
     rows: np.ndarray
     scores: np.ndarray
     self_ignored: bool
+    self_found: bool
     truncated: bool
 
 
@@ -33,15 +38,18 @@ class SearchedDatabase:
 
     missing      names the database lacks, as the ground truth gives them
     distractors  images the ground truth does not list
+    by_stem      names that were matched by stem alone
     """
 
-    def __init__(self, ground_truth: GroundTruth, ids: Sequence[str]) -> None:
+    def __init__(self, ground_truth: GroundTruth, ids: Sequence[str], whole: bool = True) -> None:
         self._ground_truth = ground_truth
         self.ids = ids
-        self._rows = match(ground_truth.database, ids)  # [M], -1 where the index lacks an image
+        # [M], -1 where the index lacks an image
+        self._rows, self.by_stem = match_and_count(ground_truth.database, ids)
         self.missing = [ground_truth.database[int(i)] for i in np.flatnonzero(self._rows < 0)]
-        self.distractors = len(ids) - int((self._rows >= 0).sum())
-        names = [query.name for query in ground_truth.queries]
+        nobody = 0 if whole else sum(raw.startswith(NOBODY) for raw in map(to_bytes, ids))
+        self.distractors = len(ids) - int((self._rows >= 0).sum()) - nobody
+        names = [query.name for query in ground_truth.queries] if ground_truth.rules.own else []
         listed = rows_of({unboxed(name) for name in names} | set(names), ground_truth.database)
         self._own_listed = [self._row(listed.get(name, listed.get(unboxed(name), -1))) for name in names]
         self._known = rows_of(names, ids)
@@ -58,7 +66,12 @@ class SearchedDatabase:
         return int(self._rows[listed]) if listed >= 0 else -1
 
     def own_rows(self, queries: Sequence[str]) -> list[int]:
-        """The row with the query's own id, or of the image it was cut from; -1 when it was not searched."""
+        """The row with the query's own id, or of the image it was cut from; -1 when it was not searched.
+
+        All are -1 where a query and what is searched are of different kinds, whatever they are called.
+        """
+        if not self._ground_truth.rules.own:
+            return [-1] * len(queries)
         asked = {name for query in queries for name in (query, unboxed(query))} - self._asked
         if asked:
             self._known.update(rows_of(asked, self.ids))
@@ -78,7 +91,7 @@ class SearchedDatabase:
         end = int(np.count_nonzero(rows >= 0))  # -1 stands last
         found, scores = rows[:end], scores[:end]
         if own < 0 or (own != self._own_listed[number] and self._is_another(number, own)):
-            own = self._own_listed[number]
+            own = self._own_listed[number] if self._own_listed else -1
         else:
             self._matters[own] = True
         places = np.flatnonzero(self._matters[found])
@@ -100,7 +113,7 @@ class SearchedDatabase:
         self._place_of[touched] = -1
         # A search may leave the query's own image out; that is not a ranking cut short.
         expected = size - int(own >= 0 and not in_line)
-        return Line(found_in, found, scores, self_ignored, len(found) < expected)
+        return Line(found_in, found, scores, self_ignored, in_line, len(found) < expected)
 
     def _is_another(self, number: int, row: int) -> bool:
         """Whether the ground truth lists a row under a name that is not the query's, whatever the ids say."""

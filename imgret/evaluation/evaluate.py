@@ -10,7 +10,7 @@ import numpy as np
 
 from imgret.errors import GroundTruthError, RankingError
 from imgret.evaluation import metrics
-from imgret.evaluation.database import Line, SearchedDatabase
+from imgret.evaluation.database import NOBODY, Line, SearchedDatabase
 from imgret.evaluation.pooled import PairFilter, Pairs, copy_detection, recognition
 from imgret.evaluation.scores import LEVELS, Counts, QueryScore, Scores, ShownHit, summary
 from imgret.evaluation.scoring import score, verdicts
@@ -18,7 +18,7 @@ from imgret.evaluation.spelling import missing_message
 from imgret.evaluation.variants import OFFICIAL, Variant
 from imgret.ground_truth.judgements import GroundTruth
 from imgret.ground_truth.names import match, stem, stems
-from imgret.ids import escape
+from imgret.ids import escape, to_bytes
 from imgret.ranking import Ranking
 
 JUNK_RULE = "taken out of the ranking before ranks are counted, as is the query's own image"
@@ -56,7 +56,7 @@ def evaluate(
     first = next(blocks, None)
     if first is None:
         raise GroundTruthError("there is no ranking to score: no query was answered")
-    database = SearchedDatabase(ground_truth, first.database)
+    database = SearchedDatabase(ground_truth, first.database, whole_database)
     missing = database.missing if whole_database else []
     if missing and not allow_missing:
         raise GroundTruthError(missing_message(missing, "images", ground_truth.database, "the index", first.database))
@@ -96,7 +96,8 @@ def evaluate(
             answers[number] = guesses[number, others[position]]
     unanswered = [number for number in rest if number not in answers]
     missing_queries = [ground_truth.queries[number].name for number in unanswered]
-    if missing_queries and not allow_missing:
+    pooled = {"micro_ap", "gap"} & set(ground_truth.rules.measures)  # a query without pairs is no gap in their files
+    if missing_queries and not (allow_missing or pooled):
         names = [query.name for query in ground_truth.queries]
         raise GroundTruthError(missing_message(missing_queries, "queries", names, "the rankings", others))
     nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
@@ -111,6 +112,7 @@ def evaluate(
         missing_queries=len(missing_queries),
         other_queries=len(others) - (len(rest) - len(unanswered)),
         truncated=sum(answer.truncated for answer in ordered),
+        by_stem=database.by_stem,
     )
     return judge.scores(ordered, counts, deepest, missing, missing_queries)
 
@@ -160,7 +162,10 @@ class _Judge:
     def __call__(self, number: int, line: Line) -> _Answer:
         name = self._truth.queries[number].name
         scores = {
-            words: [score(name, subset, judged, places, variant) for subset, (judged, places) in line.places.items()]
+            words: [
+                score(name, subset, judged, places, variant, line.self_found)
+                for subset, (judged, places) in line.places.items()
+            ]
             for words, variant in self._variants.items()
         }
         answer = _Answer(line.self_ignored, line.truncated, scores)
@@ -182,7 +187,11 @@ class _Judge:
             return []
         words = verdicts(line, line.places[subset][1], self._show)
         hits = zip(line.rows.tolist(), line.scores.tolist(), words, strict=False)
-        return [ShownHit(self._ids[row], value, verdict) for row, value, verdict in hits]
+        return [
+            ShownHit(self._ids[row], value, verdict)
+            for row, value, verdict in hits
+            if not to_bytes(self._ids[row]).startswith(NOBODY)
+        ]
 
     def scores(
         self, answers: Sequence[_Answer], counts: Counts, depth: int, missing: list[str], missing_queries: list[str]

@@ -76,12 +76,14 @@ def map_at_r(ranks: Ranks, n_positives: int) -> float:
     return average_precision_at_k(ranks, n_positives, n_positives)
 
 
-def n_s_score(ranks: Ranks) -> float:
+def n_s_score(ranks: Ranks, with_self: bool = True) -> float:
     """Images of the query's group among the first four, 0 to 4; the query itself is in the database and counts.
+
+    Where a search left it out, `with_self` False, it is one of those among the first three, and itself.
 
     Nister, Stewenius, "Scalable recognition with a vocabulary tree" (CVPR 2006): its mean over UKBench is their score.
     """
-    return float(_within(ranks, 4))
+    return float(_within(ranks, 4) if with_self else _within(ranks, 3) + 1)
 
 
 def first_place(ranks: Ranks, k: int) -> int:

@@ -77,6 +77,7 @@ class Counts:
     missing_queries  queries no ranking answered: they score 0
     other_queries    queries ranked that the ground truth does not have: ignored
     truncated        queries whose ranking does not reach the end of the database
+    by_stem          names of the ground truth matched to images by stem alone
     """
 
     database: int | None
@@ -86,6 +87,7 @@ class Counts:
     missing_queries: int
     other_queries: int
     truncated: int
+    by_stem: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from imgret.ground_truth.judgements import Judgement, Rules
 
 _PRECISION = {"revisitop": metrics.precision_at_k_revisitop, "plain": metrics.precision_at_k}
 
-# of one query: (ranks, n_positives) -> value
-MEASURES: dict[str, Callable[[metrics.Ranks, int], float]] = {
-    "n_s_score": lambda ranks, _: metrics.n_s_score(ranks),
-    "r_precision": metrics.r_precision,
-    "map@r": metrics.map_at_r,
-    "first_place": lambda ranks, _: metrics.first_place(ranks, 100),
+# of one query: (ranks, n_positives, whether the query itself was found) -> value
+MEASURES: dict[str, Callable[[metrics.Ranks, int, bool], float]] = {
+    "n_s_score": lambda ranks, _, with_self: metrics.n_s_score(ranks, with_self),
+    "r_precision": lambda ranks, n_positives, _: metrics.r_precision(ranks, n_positives),
+    "map@r": lambda ranks, n_positives, _: metrics.map_at_r(ranks, n_positives),
+    "first_place": lambda ranks, *_: metrics.first_place(ranks, 100),
 }
 
 
@@ -31,8 +31,10 @@ def average_precision_cut(ranks: np.ndarray, n_positives: int, rules: Rules, cut
     return measure(ranks[ranks < cutoff], n_positives)
 
 
-def score(name: str, subset: str, judgement: Judgement, places: Places, variant: Variant) -> QueryScore:
-    """The measures of one query in one subset."""
+def score(
+    name: str, subset: str, judgement: Judgement, places: Places, variant: Variant, with_self: bool = True
+) -> QueryScore:
+    """The measures of one query in one subset; `with_self` says whether its own image stands in the ranking."""
     rules = variant.rules
     further = [key for key in rules.measures if key in MEASURES]
     if not len(judgement.positives):
@@ -56,7 +58,7 @@ def score(name: str, subset: str, judgement: Judgement, places: Places, variant:
         first_rank=int(ranks[0]) if len(ranks) else None,
         positives=n_positives,
         found=len(ranks),
-        measures={key: MEASURES[key](ranks, n_positives) for key in further},
+        measures={key: MEASURES[key](ranks, n_positives, with_self) for key in further},
     )
 
 

@@ -125,13 +125,15 @@ def load(path: str | Path, format: str = AUTO) -> GroundTruth:
 
 
 def _read(path: Path, content: bytes | None, name: str) -> GroundTruth:
+    from imgret.ids import escape
+
     row = FORMATS[name]
     if content is None and "folder" not in row.looks:
-        raise GroundTruthError(f"{path} is a folder, but {name} is a file: {row.summary}")
+        raise GroundTruthError(f"{escape(str(path))} is a folder, but {name} is a file: {row.summary}")
     if content is not None and row.looks == ("folder",):
-        raise GroundTruthError(f"{path} is a file, but {name} is a folder: {row.summary}")
+        raise GroundTruthError(f"{escape(str(path))} is a file, but {name} is a folder: {row.summary}")
     read = resolve(row.reader)
     truth: GroundTruth = read(path) if content is None else read(path, content)
     if not truth.queries:
-        raise GroundTruthError(f"{path} has no query. {name} is {row.summary}")
+        raise GroundTruthError(f"{escape(str(path))} has no query. {name} is {row.summary}")
     return truth

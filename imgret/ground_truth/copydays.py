@@ -81,8 +81,10 @@ def _blocks(path: Path) -> dict[str, str]:
 def _images(path: Path, folder: str) -> list[str]:
     try:
         names = [file.name for file in (path / folder).iterdir() if is_image(file.name)]
-    except OSError:  # a block that is not there is no subset
+    except FileNotFoundError:  # a block that is not there is no subset
         names = []
+    except OSError as error:
+        raise GroundTruthError(f"{escape(str(path / folder))} cannot be read: {error.strerror}") from error
     return [f"{folder}/{name}" for name in sorted(names, key=to_bytes)]
 
 

@@ -14,7 +14,7 @@ from imgret.ground_truth.judgements import GroundTruth, Rules
 from imgret.ground_truth.same_label import all_query_all
 from imgret.ground_truth.sources import sha256_of
 from imgret.ids import escape
-from imgret.lines import at, fields, read_bytes
+from imgret.lines import Once, at, fields, read_bytes
 
 LAST_TO_LEARN = 100
 IMAGES, CLASS_OF = "images.txt", "image_class_labels.txt"
@@ -40,12 +40,23 @@ def read(path: Path) -> GroundTruth:
 def birds(folder: Path, error: type[ImgretError]) -> Iterator[tuple[int, str, int]]:
     """(line, image, number of its species) in order of images.txt; `error` for what is missing or malformed."""
     images, classes = (read_bytes(folder / name, error) for name in (IMAGES, CLASS_OF))
-    class_of = {found[0]: found[1] for _, found in fields(folder / CLASS_OF, classes, "image_id class_id", error)}
+    class_of: dict[str, str] = {}
+    once = Once(folder / CLASS_OF, error)
+    for line, (number, species) in fields(folder / CLASS_OF, classes, "image_id class_id", error):
+        once.add(line, number)
+        class_of[number] = species
+    once = Once(folder / IMAGES, error)
     for line, (number, image) in fields(folder / IMAGES, images, "image_id image_name", error):
-        species = class_of.get(number, "")
-        if not species.isdecimal():
+        once.add(line, number)
+        species = class_of.pop(number, "")
+        if not (species.isdecimal() and len(species) < 10):
             raise error(
                 f"{at(folder / IMAGES, line)}: image {escape(number)} has no class in {CLASS_OF}; "
                 "the two files are not of one set"
             )
         yield line, image, int(species)
+    if class_of:
+        raise error(
+            f"{escape(str(folder / CLASS_OF))} has a class for image {escape(next(iter(class_of)))}, which is not in "
+            f"{IMAGES}; the two files are not of one set"
+        )

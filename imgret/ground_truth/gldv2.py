@@ -39,7 +39,9 @@ def read_recognition(path: Path, content: bytes | None = None) -> GroundTruth:
 
     An image that shows no landmark is a query without positives: a prediction for it lowers GAP.
     """
-    return _solution(path, content, "landmarks", "gldv2-recognition", Rules(measures=("gap",), headline="gap"))
+    return _solution(
+        path, content, "landmarks", "gldv2-recognition", Rules(measures=("gap",), headline="gap", own=False)
+    )
 
 
 def _solution(path: Path, content: bytes | None, column: str, format: str, rules: Rules) -> GroundTruth:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from imgret.errors import GroundTruthError, ImgretError
@@ -14,10 +15,11 @@ from imgret.ground_truth.judgements import GroundTruth, Query, Rules
 from imgret.ground_truth.same_label import same_label
 from imgret.ground_truth.sources import the_file
 from imgret.ids import escape
-from imgret.lines import Once, at, fields
+from imgret.lines import Once, at, fields, lines, words
 
 LISTS = ("list_eval_partition.txt", "Eval/list_eval_partition.txt")
 SPLITS = ("train", "query", "gallery")
+COLUMNS = "image_name item_id evaluation_status"
 
 
 def read(path: Path, content: bytes | None = None) -> GroundTruth:
@@ -46,10 +48,15 @@ def read(path: Path, content: bytes | None = None) -> GroundTruth:
 
 
 def items(path: Path, content: bytes, error: type[ImgretError]) -> Iterator[tuple[int, str, str, str]]:
-    """(line, image, item, split) of a list; `error` for a malformed line or a split that is none of SPLITS."""
-    columns = "image_name item_id evaluation_status"
-    # two lines of heading: the number of images, then the names of the columns
-    for line, (image, item, split) in fields(path, content, columns, error, skip=2):
+    """(line, image, item, split) of a list; `error` for a line that is malformed or missing, or another split."""
+    heading = list(islice(lines(content), 2))  # the number of images, then the names of the columns
+    count = heading[0][1] if heading else ""
+    if len(heading) < 2 or not (count.isdecimal() and len(count) < 10) or words(heading[1][1]) != COLUMNS.split():
+        raise error(f"{escape(str(path))} must begin with the number of its images and then a line {COLUMNS}")
+    found = list(fields(path, content, COLUMNS, error, skip=heading[1][0]))
+    if len(found) != int(count):
+        raise error(f"{escape(str(path))} says that it lists {count} images, and lists {len(found)}: it is not whole")
+    for line, (image, item, split) in found:
         if split not in SPLITS:
             raise error(
                 f"{at(path, line)}: {escape(split)!r} is none of {', '.join(SPLITS)}; "

@@ -48,6 +48,8 @@ class Rules:
     measures    further measures, each also a key of the result: of one query "n_s_score", "r_precision",
                 "map@r", "first_place"; of all queries together "gap", "micro_ap"
     headline    the measure the format is known by, a key of the result
+    own         queries are images, and one that is searched itself is ignored unless it is listed. False where they
+                are something else than what is searched, as landmarks or documents are
     """
 
     ap: Literal["trapezoid", "finite"] = "finite"
@@ -57,6 +59,7 @@ class Rules:
     recall_at: tuple[int, ...] = RECALL_AT
     measures: tuple[str, ...] = ()
     headline: str = "map"
+    own: bool = True
 
     @property
     def ap_text(self) -> str:

@@ -19,7 +19,7 @@ from imgret.ground_truth.judgements import GroundTruth, Query, Rules
 from imgret.ground_truth.same_label import same_label
 from imgret.ground_truth.sources import the_file
 from imgret.ids import escape
-from imgret.lines import Once
+from imgret.lines import Once, at
 
 IN_A_FOLDER = "labels.csv"
 SPLITS = ("query", "database", "both")
@@ -47,7 +47,7 @@ def read(path: Path, content: bytes | None = None) -> GroundTruth:
             own.append(len(database) - 1 if split == "both" else -1)
     if not queries or not database:
         what = "query" if not queries else "database image"
-        raise GroundTruthError(f"{path} has no {what}: check the columns label and split")
+        raise GroundTruthError(f"{escape(str(path))} has no {what}: check the columns label and split")
     return GroundTruth(
         database=database,
         queries=queries,
@@ -62,20 +62,24 @@ def _images(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
     """(path, label, split) of every line."""
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    once = Once(path, GroundTruthError)
+    once, place = Once(path, GroundTruthError), escape(str(path))
     try:
         if table.fieldnames is None:
-            raise GroundTruthError(f"{path} is empty; a labels file begins with the line path,label")
+            raise GroundTruthError(f"{place} is empty; a labels file begins with the line path,label")
         table.fieldnames = [name.strip().lower() for name in table.fieldnames]
+        if len(set(table.fieldnames)) < len(table.fieldnames):
+            raise GroundTruthError(f"{place} names a column twice: {', '.join(map(escape, table.fieldnames))}")
         lacking = [name for name in ("path", "label") if name not in table.fieldnames]
         if lacking:
             raise GroundTruthError(
-                f"{path} has no column {' and no column '.join(lacking)}; its columns are "
+                f"{place} has no column {' and no column '.join(lacking)}; its columns are "
                 f"{', '.join(map(escape, table.fieldnames))}"
             )
         for entry in table:
             name, label, split = entry["path"], entry["label"], entry.get("split", "both")
-            where = f"{path}, line {table.line_num}"
+            where = at(path, table.line_num)
+            if None in entry:
+                raise GroundTruthError(f"{where}: more fields than columns; put a path with a comma in quotes")
             if not name or label is None or split is None:
                 raise GroundTruthError(f"{where}: a field is missing")
             once.add(table.line_num, name)
@@ -85,4 +89,4 @@ def _images(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
                 raise GroundTruthError(f"{where}: query {escape(name)} has no label")
             yield name, label.strip(), split.strip().lower()
     except csv.Error as error:
-        raise GroundTruthError(f"{path}, line {table.line_num}: not a CSV line ({error})") from error
+        raise GroundTruthError(f"{at(path, table.line_num)}: not a CSV line ({error})") from error

@@ -16,6 +16,8 @@ from imgret.ground_truth.stems import possible
 from imgret.ids import escape
 
 _BOX = re.compile(r"#-?[\d.]+(?:,-?[\d.]+){3}$")
+# A file's extension, as against the number in hotel.2 or in a document called d.1.
+_EXTENSION = re.compile(r"(?<=[^/])\.[A-Za-z][A-Za-z0-9]{0,4}$")
 _ADVICE = "Extract with --root set to the folder that the ground truth's names are relative to"
 
 
@@ -26,13 +28,22 @@ def unboxed(image_id: str) -> str:
 
 def stem(image_id: str) -> str:
     """The id without folder, box and last extension: ``a/b.c.jpg`` -> ``b.c``."""
-    base = unboxed(image_id).rpartition("/")[2]
-    return base.rpartition(".")[0] or base
+    return _EXTENSION.sub("", unboxed(image_id).rpartition("/")[2])
 
 
 def stems(name: str) -> tuple[str, str]:
     """What the stem of a published name may be, the likelier first: ``hotel.2`` may lack its extension."""
     return unboxed(name).rpartition("/")[2], stem(name)
+
+
+def same_place(name: str, image_id: str) -> bool:
+    """Whether two names may be of one folder, seen from different roots: ``jpg/a`` and ``oxford/jpg/a``, never ``b/a``.
+
+    A name without a folder may be of any.
+    """
+    one, other = (unboxed(path).split("/")[:-1] for path in (name, image_id))
+    shared = min(len(one), len(other))
+    return shared == 0 or one[-shared:] == other[-shared:]
 
 
 def rows_of(wanted: Iterable[str], ids: Sequence[str]) -> dict[str, int]:
@@ -43,11 +54,17 @@ def rows_of(wanted: Iterable[str], ids: Sequence[str]) -> dict[str, int]:
 
 
 def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
-    """The row of `ids` each name means, int64 [len(names)]; -1 where it means none.
+    """`match_and_count` without the count."""
+    return match_and_count(names, ids)[0]
 
-    By path, else by stem. The stem must be unique: when several images have it, or several names claim one
-    image, GroundTruthError names them, since either choice could be wrong. Images that another name means
-    by path are out of the question: where ``a/1`` is there for ``a/1`` alone, ``b/1`` is missing.
+
+def match_and_count(names: Sequence[str], ids: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The row of `ids` each name means, int64 [len(names)], -1 where it means none; and how many by stem alone.
+
+    By path, else by stem, where the folders of both agree as far as they are named. The stem must be unique: when
+    several images have it, or several names claim one image, GroundTruthError names them, since either choice could
+    be wrong. Images that another name means by path are out of the question: where ``a/1`` is there for ``a/1``
+    alone, ``1`` is missing.
     The ids are read once; a million of an IdTable take a few tenths of a second.
     """
     keys = [stems(name) for name in names]
@@ -57,7 +74,7 @@ def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
     rows = np.array([by_path.get(name, -1) for name in names], np.int64)
     rest = np.flatnonzero(rows < 0).tolist()
     if not rest:
-        return rows
+        return rows, 0
     wanted = {key for number in rest for key in keys[number]}
     candidates: dict[str, list[int]] = {}
     for row, image_id in seen:
@@ -68,7 +85,8 @@ def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
     claimed: dict[int, int] = {}
     for number in rest:
         base, cut = keys[number]
-        found = candidates.get(base) or candidates.get(cut) or []
+        near = candidates.get(base) or candidates.get(cut) or []
+        found = [row for row in near if same_place(names[number], ids[row])]
         if all(row in taken for row in found):
             continue
         if len(found) > 1:
@@ -81,4 +99,4 @@ def match(names: Sequence[str], ids: Sequence[str]) -> np.ndarray:
                 f"{one} and {two} could both be {escape(ids[found[0]])}: all have one stem. {_ADVICE}"
             )
         rows[number] = found[0]
-    return rows
+    return rows, len(claimed)

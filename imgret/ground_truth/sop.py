@@ -15,7 +15,7 @@ from imgret.ground_truth.judgements import GroundTruth, Rules
 from imgret.ground_truth.same_label import all_query_all
 from imgret.ground_truth.sources import the_file
 from imgret.ids import escape
-from imgret.lines import fields, lines, words
+from imgret.lines import Once, fields, lines, words
 
 TEST = "Ebay_test.txt"
 HEADER = "image_id class_id super_class_id path"
@@ -41,5 +41,7 @@ def products(path: Path, content: bytes, error: type[ImgretError]) -> Iterator[t
     first, text = next(lines(content), (1, ""))
     if words(text.lower()) != HEADER.split():
         raise error(f"{escape(str(path))} must begin with {HEADER}, got {escape(text)[:80]!r}")
-    for line, (_, product, _, image) in fields(path, content, HEADER, error, skip=first):
+    once = Once(path, error)
+    for line, (number, product, _, image) in fields(path, content, HEADER, error, skip=first):
+        once.add(line, number)
         yield line, image, product

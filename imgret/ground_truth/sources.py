@@ -36,12 +36,16 @@ def image_names(path: Path, content: bytes | None) -> tuple[list[str], str]:
         path, content = the_file(path, content)
         return [name for _, name in lines(content)], hashlib.sha256(content).hexdigest()
     names: list[str] = []
-    for folder, folders, files in os.walk(path):
+    for folder, folders, files in os.walk(path, onerror=_unreadable):
         folders[:] = [name for name in folders if name[0] != "."]
         below = Path(folder).relative_to(path)
         names += [(below / name).as_posix() for name in files if is_image(name)]
     names.sort(key=to_bytes)
     return names, sha256_of((name, b"") for name in names)
+
+
+def _unreadable(error: OSError) -> None:
+    raise GroundTruthError(f"{escape(str(error.filename))} cannot be read: {error.strerror}") from error
 
 
 def is_image(name: str) -> bool:

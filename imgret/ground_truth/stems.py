@@ -15,7 +15,8 @@ _SLASH, _DOT, _BOX = (np.uint8(ord(sign)) for sign in "/.#")
 def possible(stems: Iterable[str], ids: Sequence[str]) -> Iterator[tuple[int, str]]:
     """(row, id) of every id whose stem is among `stems`, and of some others; of a plain sequence, of all.
 
-    In an IdTable a stem is recognised by its length and its last eight bytes; ids with a box are always given.
+    In an IdTable a stem is recognised by its length and its last eight bytes, with and without what follows its last
+    dot; ids with a box are always given.
     """
     if not isinstance(ids, IdTable):
         yield from enumerate(ids)
@@ -28,8 +29,9 @@ def possible(stems: Iterable[str], ids: Sequence[str]) -> Iterator[tuple[int, st
         starts, ends = edges[:-1], edges[1:]
         starts = np.maximum(starts, _after_last(blob, _SLASH, ends))
         dots = _after_last(blob, _DOT, ends) - 1
-        keys = _keys(blob, starts, np.where(dots > starts, dots, ends))
-        may = np.isin(keys, wanted)
+        cut = dots > starts
+        may = np.isin(_keys(blob, starts, ends), wanted)
+        may[cut] |= np.isin(_keys(blob, starts[cut], dots[cut]), wanted)
         may[np.searchsorted(ends, np.flatnonzero(blob == _BOX), "right")] = True
         for row in (first + np.flatnonzero(may)).tolist():
             yield row, ids[row]

@@ -36,7 +36,7 @@ def read(path: Path, content: bytes | None = None) -> GroundTruth:
             judged[document] = int(relevance)
         except ValueError:
             raise GroundTruthError(
-                f"{at(path, line)}: query {escape(query)}: relevance {escape(relevance)!r} is no whole number"
+                f"{at(path, line)}: query {escape(query)}: relevance {escape(relevance)[:80]!r} is no whole number"
             ) from None
         rows[document]
     judgements = [
@@ -48,6 +48,6 @@ def read(path: Path, content: bytes | None = None) -> GroundTruth:
         queries=[Query(query) for query in relevances],
         subsets={"all": judgements.__getitem__},
         format="trec",
-        rules=Rules(),
+        rules=Rules(own=False),
         sha256=hashlib.sha256(content).hexdigest(),
     )

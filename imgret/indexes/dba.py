@@ -74,9 +74,17 @@ def _number(text: str, name: str, value: str) -> float:
 
 
 def dba_of(about: dict[str, Any]) -> Dba | None:
-    """The augmentation that an index.json tells of; those made before there was one do not say."""
+    """The augmentation that an index.json tells of; those made before there was one do not say.
+
+    IndexFileError for one that is none.
+    """
     card = about.get("dba")
-    return None if card is None else Dba(**card)
+    try:
+        return None if card is None else Dba(**card)
+    except (TypeError, ValueError) as error:
+        raise IndexFileError(
+            f"index.json is damaged: dba is {str(card)[:80]} ({error}); make the index again"
+        ) from None
 
 
 def augmented(rows: Rows, plain: Index, alpha: float) -> Rows:

@@ -103,7 +103,9 @@ def detect(path: Path) -> str:
         return "holidays"
     what = "is empty" if not first else "does not begin as any of them does"
     known = "; ".join(f"{name}, {row.summary}" for name, row in RANKING_FORMATS.items())
-    raise RankingError(f"cannot tell the format of {escape(str(path))}: it {what}. Known are: {known}")
+    raise RankingError(
+        f"cannot tell the format of {escape(str(path))}: it {what}. Name it with --ranking-format: {known}"
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -19,7 +19,7 @@ from imgret.lines import Once, at, lines, read_bytes, words
 from imgret.ranking import Ranking
 from imgret.ranking_files.gathering import Gathered, held
 
-_TOO_MANY = 10_000_000
+_TOO_MANY = 100_000  # Holidays has 1,491 images; a place that is skipped takes memory
 
 
 def read(path: Path) -> Ranking:
@@ -37,7 +37,9 @@ def read(path: Path) -> Ranking:
         for text_of_rank, image in zip(rest[::2], rest[1::2], strict=True):
             rank = int(text_of_rank) if text_of_rank.isdecimal() and len(text_of_rank) < 10 else _TOO_MANY
             if rank >= _TOO_MANY:
-                raise RankingError(f"{where}: the rank {escape(text_of_rank)[:80]!r} is no whole number from 0 up")
+                raise RankingError(
+                    f"{where}: the rank {escape(text_of_rank)[:80]!r} is no whole number from 0 to {_TOO_MANY - 1:,}"
+                )
             if rank in places:
                 raise RankingError(f"{where}: {escape(places[rank])} and {escape(image)} both have rank {rank}")
             if image in named:

@@ -50,6 +50,11 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: Searched, boxed
     say_where = "say what their names are relative to with --images DIR, or give ready descriptors with --queries STORE"
     if boxed:
         raise GroundTruthError(f"{job.ground_truth}: its queries are cropped, so they must be extracted: {say_where}")
+    if searched.index is not None and searched.index.about.get("dba"):
+        raise GroundTruthError(
+            f"{job.ground_truth}: the rows of {searched.path} are augmented, which queries must not be: give the "
+            f"store it was made from with --queries STORE, or {say_where}"
+        )
     there = [name for ids, _ in searched.blocks() for name in ids]
     place_of = match(names, there)
     lost = np.flatnonzero(place_of < 0)

@@ -105,7 +105,10 @@ def _judged(job: EvalJob, truth: GroundTruth, rankings: Iterable[Ranking], **way
     from imgret.evaluation.evaluate import evaluate as judge
 
     try:
-        return judge(truth, rankings, **ways)
+        scores = judge(truth, rankings, **ways)
+        if not any(means["queries"] or means.get("pairs") for means in scores.subsets.values()):
+            raise GroundTruthError("no query has a positive image, so there is nothing to score")
+        return scores
     except GroundTruthError as error:
         raise GroundTruthError(f"{job.ground_truth}: {error}") from error
     except RankingError as error:
@@ -221,7 +224,7 @@ def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ra
 
 def _own_ids(searched: Searched, names: Sequence[str]) -> list[str]:
     """The ids of the queries' own images where they are searched, by which query expansion leaves them out."""
-    from imgret.ground_truth.names import stem, unboxed
+    from imgret.ground_truth.names import same_place, stem, unboxed
     from imgret.ground_truth.stems import possible
     from imgret.ids import IdTable
 
@@ -230,7 +233,7 @@ def _own_ids(searched: Searched, names: Sequence[str]) -> list[str]:
         found.setdefault(stem(image_id), []).append(image_id)
     own = []
     for name in names:
-        same = found.get(stem(name), [])
+        same = [image_id for image_id in found.get(stem(name), []) if same_place(name, image_id)]
         own.append(name if name in same or unboxed(name) in same or len(same) != 1 else same[0])
     return own
 

@@ -98,7 +98,10 @@ def test_wrong_chains_are_refused_before_anything_is_read(place):
 
 def test_augmentation_of_the_database_is_told_in_the_protocol(place):
     run("index", "store", "-o", "augmented", "--dba", "k=2,alpha=1")
-    assert scores("labels.csv", "--index", "augmented")["protocol"]["dba"] == {"k": 2, "alpha": 1}
+    card = scores("labels.csv", "--index", "augmented", "--queries", "store")["protocol"]
+    assert card["dba"] == {"k": 2, "alpha": 1}
+    # its own rows are no queries: they are augmented
+    assert "--queries STORE" in run("eval", "labels.csv", "--index", "augmented", code=1).stderr
 
 
 def two_halves(path, turns=0, mirror=False):
@@ -264,3 +267,44 @@ def test_predictions_of_copy_detection_and_recognition_are_scored_from_their_fil
     found = scores(*asked, "--ranking", "answers.csv", "--ranking-format", "gldv2-recognition")
     assert next(iter(found["subsets"].values()))["gap"] == pytest.approx(0.583333, abs=1e-6)
     assert "--ranking FILE.csv" in run("eval", *asked, "--store", "nowhere", code=1).stderr
+
+
+def test_landmarks_and_documents_called_like_their_query_are_answers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "solution.csv").write_text("id,landmarks\n1,2\n2,2\n")
+    (tmp_path / "answers.csv").write_text("id,landmarks\n1,1 0.9\n2,2 0.8\n")
+    found = scores("solution.csv", "--format", "gldv2-recognition", "--ranking", "answers.csv")
+    assert next(iter(found["subsets"].values()))["gap"] == pytest.approx(0.25)  # wrong, right: (1/2)/2
+    (tmp_path / "qrels").write_text("1 0 1 1\n1 0 3 1\n")
+    (tmp_path / "run").write_text("1 Q0 1 1 0.9 r\n1 Q0 2 2 0.8 r\n1 Q0 3 3 0.7 r\n")
+    found = scores("qrels", "--format", "trec", "--ranking", "run", "--ranking-format", "trec")
+    assert found["subsets"]["all"]["map"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_group_found_without_its_query_scores_four(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"ukbench{number:05d}.jpg" for number in range(8)]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    lines = []
+    for number, query in enumerate(names):
+        group = [name for name in names[number // 4 * 4 :][:4] if name != query]
+        lines.append({"query": query, "results": [{"id": name, "score": 1 - n / 9} for n, name in enumerate(group)]})
+    (tmp_path / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = scores("names.txt", "--format", "ukbench", "--ranking", "run.jsonl")
+    assert found["subsets"]["all"]["n_s_score"] == 4  # as search --exclude-self gives it
+
+
+def test_places_that_nobody_is_known_to_have_are_no_distractors_and_on_no_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text("100000.jpg\n100001.jpg\n")
+    (tmp_path / "run.dat").write_text("100000.jpg 3 100001.jpg\n")
+    asked = ["names.txt", "--format", "holidays", "--ranking", "run.dat", "--html", "page.html"]
+    found = scores(*asked)
+    assert found["protocol"]["counts"]["distractors"] == 0
+    assert found["subsets"]["all"]["map"] == pytest.approx(1 / 8)  # rank 3: 1/(2 (3 + 1))
+    assert "nothing at place" not in (tmp_path / "page.html").read_text()
+
+
+def test_an_evaluation_with_nothing_to_find_ends_with_a_line(place):
+    (place / "alone.csv").write_text("path,label\na/0.png,x\nb/1.png,y\n")
+    assert "nothing to score" in run("eval", "alone.csv", "--index", "index", code=1).stderr

@@ -199,7 +199,8 @@ def test_the_list_of_another_part_of_deepfashion_is_refused(inshop, put):
         load_dataset(inshop)
     put("Eval/list_eval_partition.txt", "1\nimage_name evaluation_status\nimg/a.jpg train\n")
     with pytest.raises(
-        InputError, match="line 3: expected image_name item_id evaluation_status, got 'img/a.jpg train'"
+        InputError,
+        match="must begin with the number of its images and then a line image_name item_id evaluation_status",
     ):
         load_dataset(inshop)
 

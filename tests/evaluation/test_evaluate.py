@@ -185,14 +185,16 @@ def test_a_query_no_ranking_answers_is_refused_or_scores_zero():
 
 def test_queries_match_by_stem_and_a_path_wins_over_a_stem():
     gnd = truth({"easy": [0]}, qimlist=["a/castle"])
-    by_stem = evaluate(gnd, [ranked(IDENTITY, queries=["elsewhere/castle.jpg"])])
+    by_stem = evaluate(gnd, [ranked(IDENTITY, queries=["elsewhere/a/castle.jpg"])])
     assert by_stem.subsets["easy"]["map"] == 1
     both = ranked(IDENTITY[::-1], IDENTITY, queries=["b/castle.jpg", "a/castle"])
     scores = evaluate(gnd, [both])
     assert scores.subsets["easy"]["map"] == 1
     assert scores.counts.other_queries == 1
-    with pytest.raises(GroundTruthError, match=r"b/castle\.jpg or c/castle\.jpg"):
-        evaluate(gnd, [ranked(IDENTITY, queries=[f"{f}/castle.jpg"]) for f in "bc"])
+    with pytest.raises(GroundTruthError, match=r"b/a/castle\.jpg or c/a/castle\.jpg"):
+        evaluate(gnd, [ranked(IDENTITY, queries=[f"{f}/a/castle.jpg"]) for f in "bc"])
+    with pytest.raises(GroundTruthError, match="none of the ground truth's 1 queries"):
+        evaluate(gnd, [ranked(IDENTITY, queries=["b/castle.jpg"])])  # another folder's castle is another castle
 
 
 def test_a_query_ranked_twice_is_refused():

@@ -51,6 +51,8 @@ def test_byte_order_mark_quotes_and_foreign_bytes():
         (b"path,label,split\na,x,query\n", "no database image"),
         (b"path,label,split\na,,query\n", "query a has no label"),
         (b'path,label\n"a,x\n', "not a CSV line"),
+        (b"path,label\na,b.jpg,cat\n", "line 2: more fields than columns; put a path with a comma in quotes"),
+        (b"path,label,path\na,b,c\n", "l.csv names a column twice: path, label, path"),
     ],
 )
 def test_what_is_wrong_is_said(content, message):

@@ -30,6 +30,8 @@ def test_a_list_of_products_has_its_header_and_no_image_twice():
         sop.read("Ebay_test.txt", PRODUCTS.split(b"\n", 1)[1])
     with pytest.raises(GroundTruthError, match=r"line 5: mug/1\.JPG stands on line 2 already"):
         sop.read("Ebay_test.txt", PRODUCTS + b"4 7 1 mug/1.JPG\n")
+    with pytest.raises(GroundTruthError, match=r"line 5: 1 stands on line 2 already"):
+        sop.read("Ebay_test.txt", PRODUCTS + b"1 7 1 mug/9.JPG\n")
 
 
 def test_birds_after_the_hundredth_species_are_tested(put, answers):
@@ -49,6 +51,20 @@ def test_a_bird_without_a_species_is_named(put):
         cub.read(path)
 
 
+@pytest.mark.parametrize(
+    ("images", "classes", "message"),
+    [
+        ("1 a.jpg\n1 b.jpg\n", "1 101\n", r"images\.txt, line 2: 1 stands on line 1 already"),
+        ("1 a.jpg\n", "1 101\n1 102\n", r"image_class_labels\.txt, line 2: 1 stands on line 1 already"),
+        ("1 a.jpg\n", "1 101\n2 101\n", r"has a class for image 2, which is not in images\.txt"),
+        ("1 a.jpg\n", f"1 {'9' * 5000}\n", r"images\.txt, line 1: image 1 has no class"),
+    ],
+)
+def test_lists_of_birds_that_do_not_fit_each_other_are_refused(put, images, classes, message):
+    with pytest.raises(GroundTruthError, match=message):
+        cub.read(put({"images.txt": images, "image_class_labels.txt": classes}))
+
+
 def test_clothes_of_the_queries_are_sought_in_the_gallery_alone(answers):
     truth = inshop.read("list_eval_partition.txt", CLOTHES)
     assert truth.database == ["img/b/2.jpg", "img/b/3.jpg"]
@@ -58,6 +74,11 @@ def test_clothes_of_the_queries_are_sought_in_the_gallery_alone(answers):
 
 def test_what_is_wrong_with_the_list_of_clothes_is_said():
     with pytest.raises(GroundTruthError, match=r"line 8: img/b/1\.jpg stands on line 4 already"):
-        inshop.read("l.txt", CLOTHES + b"img/b/1.jpg id_2 gallery\n")
+        inshop.read("l.txt", b"6" + CLOTHES[1:] + b"img/b/1.jpg id_2 gallery\n")
     with pytest.raises(GroundTruthError, match="line 8: 'val' is none of train, query, gallery"):
-        inshop.read("l.txt", CLOTHES + b"img/b/9.jpg id_2 val\n")
+        inshop.read("l.txt", b"6" + CLOTHES[1:] + b"img/b/9.jpg id_2 val\n")
+    with pytest.raises(GroundTruthError, match="says that it lists 5 images, and lists 4: it is not whole"):
+        inshop.read("l.txt", CLOTHES.replace(b"img/c/1.jpg id_3 query\n", b""))
+    for headless in (CLOTHES.partition(b"\n")[2], b"img/a/1.jpg id_1 train\n", b""):
+        with pytest.raises(GroundTruthError, match="must begin with the number of its images"):
+            inshop.read("l.txt", headless)

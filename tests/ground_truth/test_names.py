@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imgret.errors import GroundTruthError
-from imgret.ground_truth.names import match, stem, unboxed
+from imgret.ground_truth.names import match, match_and_count, stem, unboxed
 from imgret.ids import IdTable
 
 
@@ -60,3 +60,21 @@ def test_names_that_are_not_utf8_match():
 
 def test_hidden_files_keep_their_stem():
     assert stem("a/.hidden") == ".hidden"
+
+
+def test_the_same_name_in_another_folder_is_another_image():
+    assert rows(["b/1.jpg"], ["z/1.jpg"]) == [-1]
+    assert rows(["img/W/id2/front.jpg"], ["img/W/id1/front.jpg"]) == [-1]
+    # the same folder, seen from another root
+    assert rows(["jpg/1.jpg", "2.jpg"], ["oxford/jpg/1.png", "oxford/jpg/2.png"]) == [0, 1]
+
+
+def test_a_number_after_a_dot_is_no_extension():
+    assert stem("d.1") == "d.1"
+    assert rows(["d.3"], ["d.1", "d.2"]) == [-1]
+    assert rows(["d.3", "d.1"], ["d.1", "d.3"]) == [1, 0]
+
+
+def test_names_matched_by_stem_alone_are_counted():
+    found, by_stem = match_and_count(["a/1.jpg", "2", "3"], IdTable.of(["a/1.jpg", "a/2.jpg"]))
+    assert (found.tolist(), by_stem) == ([0, 1, -1], 1)

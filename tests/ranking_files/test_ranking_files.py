@@ -147,7 +147,7 @@ def test_scores_of_predictions_are_not_rounded_into_ties(tmp_path):
         ("holidays", b"q 0 a\nq 0 b\n", "line 2: q stands on line 1 already"),
         ("holidays", b"q 0 a 0 b\n", "line 1: query q: a and b both have rank 0"),
         ("holidays", b"q 0 a 1 a\n", "line 1: query q: a stands in it twice"),
-        ("holidays", b"q x a\n", "line 1: query q: the rank 'x' is no whole number from 0 up"),
+        ("holidays", b"q x a\n", "line 1: query q: the rank 'x' is no whole number from 0 to 99,999"),
         ("holidays", b"q -1 a\n", "the rank '-1' is no whole number"),
         ("holidays", b"q 99999999999 a\n", "the rank '99999999999' is no whole number"),
         ("gldv2", b"id,images\nq,a\nr,\nq,b\n", "line 4: q stands on line 2 already"),
@@ -194,7 +194,9 @@ def test_unknown_formats_and_files_of_none_are_met_with_the_known(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean trec"):
         load(tmp_path / "gone", "trek")
     (tmp_path / "f").write_bytes(b"hello\n")
-    with pytest.raises(RankingError, match="does not begin as any of them does. Known are: search, output of"):
+    with pytest.raises(
+        RankingError, match="does not begin as any of them does. Name it with --ranking-format: search, output of"
+    ):
         load(tmp_path / "f")
 
 
