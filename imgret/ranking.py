@@ -49,8 +49,8 @@ class Ranking:
         seen = np.zeros(size, bool)
         for query, rows, scores in zip(self.queries, self.rows, self.scores, strict=True):
             name = escape(query)
-            n = int((rows >= 0).sum())
-            if (rows[:n] < 0).any():
+            n = len(rows) if not len(rows) or rows.min() >= 0 else int((rows >= 0).sum())
+            if n < len(rows) and (rows[:n] < 0).any():
                 raise RankingError(f"ranking of query {name}: a gap before its last result")
             found, values = rows[:n], scores[:n]
             if n and int(found.max()) >= size:

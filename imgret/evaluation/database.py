@@ -88,7 +88,8 @@ class SearchedDatabase:
         depth  places to look at, the query's own image not counted where it is ignored
         ties   look for runs of equal scores
         """
-        end = int(np.count_nonzero(rows >= 0))  # -1 stands last
+        # -1 stands last, so a million rows need not be counted where the last is one
+        end = len(rows) if not len(rows) or rows[-1] >= 0 else int(np.count_nonzero(rows >= 0))
         found, scores = rows[:end], scores[:end]
         if own < 0 or (own != self._own_listed[number] and self._is_another(number, own)):
             own = self._own_listed[number] if self._own_listed else -1

@@ -25,13 +25,21 @@ def possible(stems: Iterable[str], ids: Sequence[str]) -> Iterator[tuple[int, st
     edges = np.cumsum([0, *map(len, raw)])
     blob = np.frombuffer(b"".join(raw), np.uint8)
     wanted = np.unique(_keys(blob, edges[:-1], edges[1:]))
+    lengths = np.zeros(max(map(len, raw), default=0) + 2, bool)  # the last is "longer than any"
+    lengths[np.diff(edges)] = True
+
+    def among(blob: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        found = lengths[np.minimum(ends - starts, len(lengths) - 1)]
+        found[found] = np.isin(_keys(blob, starts[found], ends[found]), wanted)
+        return found
+
     for first, blob, edges in ids.blocks():
         starts, ends = edges[:-1], edges[1:]
         starts = np.maximum(starts, _after_last(blob, _SLASH, ends))
         dots = _after_last(blob, _DOT, ends) - 1
         cut = dots > starts
-        may = np.isin(_keys(blob, starts, ends), wanted)
-        may[cut] |= np.isin(_keys(blob, starts[cut], dots[cut]), wanted)
+        may = among(blob, starts, ends)
+        may[cut] |= among(blob, starts[cut], dots[cut])
         may[np.searchsorted(ends, np.flatnonzero(blob == _BOX), "right")] = True
         for row in (first + np.flatnonzero(may)).tolist():
             yield row, ids[row]
