@@ -39,7 +39,7 @@ def _depth(text: str) -> int | None:
 def _fraction(percent: float | None) -> float | None:
     """A published figure as papers print it, 67.8, as a fraction."""
     if percent is not None and not 1 < percent <= 100:
-        raise typer.BadParameter(f"--published {percent} is no mAP in percent, such as 67.8")
+        raise typer.BadParameter(f"--published {percent:g} must be in percent, above 1: write 67.8, not 0.678")
     return None if percent is None else percent / 100
 
 
@@ -110,6 +110,8 @@ def eval_(
             "--ranking brings its own answers; leave out --images, --queries, --whitening, --rerank and all that is "
             "said about queries"
         )
+    if queries is not None and query_crop != "gt":
+        raise typer.BadParameter("--queries brings ready descriptors, cropped or not; leave out --query-crop")
     if (robust or query_scales) and images is None:
         raise typer.BadParameter("--robust and --query-scales describe the query images; say where with --images DIR")
     if html is not None:
@@ -152,6 +154,12 @@ def eval_(
     say = console.speaker(quiet)
     scores, protocol = workflows.evaluate(job, say=say)
     document = scores.to_json(protocol)
+    if job.published is not None:
+        document["published"] = job.published
+        document["nearest"] = [
+            {"variant": name, "subset": subset, "value": value}
+            for name, subset, value in workflows.nearest(scores, job.published)
+        ]
     if per_query is not None:
         scores.write_per_query(per_query)
     if json_:
@@ -161,7 +169,7 @@ def eval_(
         if scores.variants:
             score_tables.print_reconciliation(scores, job.published)
     if html is not None:
-        lines, tables = score_tables.card_lines(document["protocol"]), score_tables.report_tables(scores)
+        lines, tables = score_tables.card_lines(document["protocol"]), score_tables.report_tables(scores, job.published)
         workflows.write_report(html, job, scores, score_tables.report_parts(document, scores), lines, tables)
         say(f"The report is {html}")
     if not quiet:

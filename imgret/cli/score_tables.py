@@ -26,6 +26,7 @@ HEADS = {
 }
 _SIDE_BY_SIDE = 5
 """So many subsets fit beside each other in a terminal."""
+_FEW = 10  # queries; a bootstrap over no more of them is too narrow
 _NUMBERS = {"n_s_score", "first_place", "pairs", "predictions"}  # shown as they are, not in percent
 
 
@@ -120,21 +121,24 @@ def card_lines(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def reconciled(scores: Scores) -> list[tuple[str, list[str]]]:
-    """What differs -> mAP of every subset, with the difference to the official one."""
+    """What differs -> the measure in every subset, with the difference to the official one."""
     from imgret.evaluation.variants import OFFICIAL
+    from imgret.workflows.reconciling import reconciled_measure
 
-    rows = []
+    rows, measure = [], reconciled_measure(scores)
     official = scores.variants[OFFICIAL]
     for name, subsets in scores.variants.items():
         if name.startswith("AP ") or "; AP " in name:
             continue  # combinations, which are for a published figure
         cells = []
         for subset in scores.subsets:
-            value, base = subsets[subset]["map"], official[subset]["map"]
+            value, base = subsets[subset][measure], official[subset][measure]
             if value is None or base is None:
                 cells.append("–")
             else:
-                cells.append(f"{100 * value:.2f}" + ("" if name == OFFICIAL else f" ({100 * (value - base):+.2f})"))
+                unit = 1 if measure in _NUMBERS else 100
+                change = "" if name == OFFICIAL else f" ({unit * (value - base):+.2f})"
+                cells.append(measure_text(measure, value) + change)
         rows.append((name, cells))
     return rows
 
@@ -165,25 +169,34 @@ def _found_words(line: QueryScore) -> str:
     return f"{line.found:,} of {line.positives:,} found{first}"
 
 
-def report_tables(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
+def report_tables(scores: Scores, published: float | None = None) -> list[tuple[str, list[str], list[list[str]]]]:
     """Further tables of the report: the reconciliation, where it was asked for."""
+    from imgret.workflows.reconciling import nearest, reconciled_measure
+
     if not scores.variants:
         return []
+    measure = HEADS.get(reconciled_measure(scores), reconciled_measure(scores))
     rows = [[name, *cells] for name, cells in reconciled(scores)]
-    return [("mAP under other protocols, one thing changed at a time", ["protocol", *scores.subsets], rows)]
+    tables = [(f"{measure} under other protocols, one thing changed at a time", ["protocol", *scores.subsets], rows)]
+    if published is not None:
+        near = nearest(scores, published)
+        rows = [[n, subset, f"{100 * v:.2f}", f"{100 * (v - published):+.2f}"] for n, subset, v in near]
+        tables.append((f"Nearest to {100 * published:.2f}", ["protocol", "subset", measure, "off by"], rows))
+    return tables
 
 
 def print_reconciliation(scores: Scores, published: float | None) -> None:
-    """mAP under each known variant of the protocol, and which come nearest to a published figure, on stdout."""
+    """Scores under each known variant of the protocol, and which come nearest to a published figure, on stdout."""
+    from imgret.workflows.reconciling import nearest, reconciled_measure
+
     out = data()
-    shown = table("mAP, one thing changed at a time", *scores.subsets, right=tuple(scores.subsets))
+    name = HEADS.get(reconciled_measure(scores), reconciled_measure(scores))
+    shown = table(f"{name}, one thing changed at a time", *scores.subsets, right=tuple(scores.subsets))
     for name, cells in reconciled(scores):
         shown.add_row(plain(name), *cells)
     out.print(shown)
     if published is not None:
-        from imgret.workflows.reconciling import nearest
-
-        near = table(f"nearest to {100 * published:.2f}", "subset", "mAP", "off by", right=("mAP", "off by"))
+        near = table(f"nearest to {100 * published:.2f}", "subset", name, "off by", right=(name, "off by"))
         for name, subset, value in nearest(scores, published):
             near.add_row(plain(name), subset, f"{100 * value:.2f}", f"{100 * (value - published):+.2f}")
         out.print(near)
@@ -206,5 +219,9 @@ def print_score_notes(scores: Scores, verbose: bool) -> None:
     note("queries have no ranking, counted as 0", scores.missing_queries)
     for subset in scores.subsets:
         note(f"queries have no positive in {subset}, left out of its mean", scores.skipped(subset))
+    few = sorted({int(means["queries"]) for means in scores.subsets.values() if 1 < means["queries"] <= _FEW})
+    if few:
+        sizes = " and ".join(map(str, few))
+        out.print(f"The 95 % interval of only {sizes} queries is narrower than it should be.", markup=False)
     if scores.counts.truncated:
         out.print(f"{scores.counts.truncated} rankings are cut short; positives beyond their end count as never found.")

@@ -9,7 +9,8 @@ import numpy as np
 
 from imgret.evaluation.variants import Places, tie_runs
 from imgret.ground_truth.judgements import GroundTruth, Judgement
-from imgret.ground_truth.names import match_and_count, rows_of, stem, unboxed
+from imgret.ground_truth.names import ByStem, match_and_count, rows_of, stem, unboxed
+from imgret.ground_truth.stems import possible
 from imgret.ids import to_bytes
 
 NOBODY = b"\0"  # begins the ids of places that nobody is known to have (imgret.ranking_files)
@@ -49,11 +50,13 @@ class SearchedDatabase:
         self.missing = [ground_truth.database[int(i)] for i in np.flatnonzero(self._rows < 0)]
         nobody = 0 if whole else sum(raw.startswith(NOBODY) for raw in map(to_bytes, ids))
         self.distractors = len(ids) - int((self._rows >= 0).sum()) - nobody
-        names = [query.name for query in ground_truth.queries] if ground_truth.rules.own else []
+        names = [query.name for query in ground_truth.queries]
         listed = rows_of({unboxed(name) for name in names} | set(names), ground_truth.database)
         self._own_listed = [self._row(listed.get(name, listed.get(unboxed(name), -1))) for name in names]
-        self._known = rows_of(names, ids)
-        self._asked = set(names)
+        self._known: dict[str, int] = {}
+        self._by_stem = ByStem()
+        self._asked: set[str] = set()
+        self._own_named = self.own_rows(names)
         # Rows that can be positive, junk or a query's own. A million distractors are then one look-up in a
         # table of bytes, which stays in the processor's cache, and never enter the table of places.
         self._matters = np.zeros(len(ids), bool)
@@ -72,11 +75,22 @@ class SearchedDatabase:
         """
         if not self._ground_truth.rules.own:
             return [-1] * len(queries)
-        asked = {name for query in queries for name in (query, unboxed(query))} - self._asked
+        asked = {stem(query) for query in queries} - self._asked
         if asked:
-            self._known.update(rows_of(asked, self.ids))
+            for row, image_id in possible(asked, self.ids):
+                if (key := stem(image_id)) in asked:
+                    self._known[image_id] = row
+                    self._by_stem.add(key, row, image_id)
             self._asked |= asked
-        return [self._known.get(query, self._known.get(unboxed(query), -1)) for query in queries]
+        return [self._own_row(query) for query in queries]
+
+    def _own_row(self, query: str) -> int:
+        """By id, with or without the query's box, else by stem where that is unique."""
+        row = self._known.get(query, self._known.get(unboxed(query), -1))
+        if row >= 0:
+            return row
+        same = self._by_stem.rows(stem(query), query)
+        return same[0] if len(same) == 1 else -1
 
     def find(
         self, number: int, rows: np.ndarray, scores: np.ndarray, own: int, size: int, depth: int | None, ties: bool
@@ -91,9 +105,8 @@ class SearchedDatabase:
         # -1 stands last, so a million rows need not be counted where the last is one
         end = len(rows) if not len(rows) or rows[-1] >= 0 else int(np.count_nonzero(rows >= 0))
         found, scores = rows[:end], scores[:end]
-        if own < 0 or (own != self._own_listed[number] and self._is_another(number, own)):
-            own = self._own_listed[number] if self._own_listed else -1
-        else:
+        own = self._own(number, own)
+        if own >= 0:
             self._matters[own] = True
         places = np.flatnonzero(self._matters[found])
         touched = found[places]
@@ -105,16 +118,32 @@ class SearchedDatabase:
         if depth is not None and not self_ignored and len(found) > depth:
             self._place_of[found[depth:]] = -1
             found, scores = found[:depth], scores[:depth]
-        own_place = int(self._place_of[own]) if self_ignored else -1
+        own_place = int(self._place_of[own]) if in_line else -1
         found_in = {}
         for subset, judgement in judgements.items():
             positives = np.sort(self._places(judgement.positives))
+            junk = np.sort(self._places(judgement.junk))
             runs = tie_runs(scores, positives) if ties and len(positives) else np.zeros((0, 2), np.int64)
-            found_in[subset] = judgement, Places(positives, np.sort(self._places(judgement.junk)), own_place, runs)
+            # listed as junk, the query's own image is junk of its own kind; listed as a positive, it is one
+            is_junk = own >= 0 and bool((self._rows[judgement.junk] == own).any())
+            place = own_place if self_ignored or is_junk else -1
+            found_in[subset] = (
+                judgement,
+                Places(positives, junk[junk != place], place, runs, len(judgement.junk) - is_junk),
+            )
         self._place_of[touched] = -1
         # A search may leave the query's own image out; that is not a ranking cut short.
         expected = size - int(own >= 0 and not in_line)
         return Line(found_in, found, scores, self_ignored, in_line, len(found) < expected)
+
+    def _own(self, number: int, asked: int) -> int:
+        """The row of query `number`'s own image, -1 when it was not searched; `asked` is what its id says."""
+        if not self._ground_truth.rules.own:
+            return -1
+        for row in (asked, self._own_named[number]):
+            if row >= 0 and (row == self._own_listed[number] or not self._is_another(number, row)):
+                return row
+        return self._own_listed[number]
 
     def _is_another(self, number: int, row: int) -> bool:
         """Whether the ground truth lists a row under a name that is not the query's, whatever the ids say."""

@@ -176,7 +176,7 @@ class _Judge:
             official = Variant(self._truth.rules)
             for subset, (judged, places) in line.places.items():
                 if len(judged.positives):
-                    ranks, n_positives = official.ranks(places, len(judged.positives), len(judged.junk))
+                    ranks, n_positives = official.ranks(places, len(judged.positives))
                     answer.curves[subset] = metrics.precision_recall(ranks, n_positives, _LEVELS)
             answer.shown = self._shown(line)
         return answer

@@ -40,7 +40,7 @@ def score(
     if not len(judgement.positives):
         nothing = (None,) * len(PRECISION_AT)
         return QueryScore(name, subset, None, None, None, nothing, None, 0, 0, dict.fromkeys(further))
-    ranks, n_positives = variant.ranks(places, len(judgement.positives), len(judgement.junk))
+    ranks, n_positives = variant.ranks(places, len(judgement.positives))
     precision = _PRECISION[rules.precision]
     trapezoid = metrics.average_precision_trapezoid(ranks, n_positives)
     finite = metrics.average_precision_finite(ranks, n_positives)

@@ -20,14 +20,16 @@ class Places(NamedTuple):
 
     positives  int64, ascending, those that were found
     junk       int64, ascending
-    own        place of the query's own image where the ground truth does not list it, else -1
+    own        place of the query's own image where the ground truth does not list it as a positive, else -1
     ties       [R, 2] int64, first and one past the last place of each run of equal scores that holds a positive
+    n_junk     junk in the ground truth, found or not, without the query's own image
     """
 
     positives: np.ndarray
     junk: np.ndarray
     own: int
     ties: np.ndarray
+    n_junk: int
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,16 @@ class Variant:
     own: Treatment = "out"
     ties: Literal["as ranked", "best", "worst"] = "as ranked"
 
-    def ranks(self, places: Places, n_positives: int, n_junk: int) -> tuple[np.ndarray, int]:
+    def ranks(self, places: Places, n_positives: int) -> tuple[np.ndarray, int]:
         """Ranks of the positives, 0-based and ascending, and how many positives there are in all."""
-        if self.ties == "as ranked" and places.own < 0 and not len(places.junk):
+        if self.ties == "as ranked" and places.own < 0 and not places.n_junk:
             return places.positives, n_positives  # nothing stands in between: most labelled queries
         positives, junk = _settled(places, self.ties)
         out = [junk] if self.junk == "out" else []
         counted = [positives]
         if self.junk == "positive":
             counted.append(junk)
-            n_positives += n_junk
+            n_positives += places.n_junk
         if places.own >= 0:
             own = np.array([places.own])
             if self.own == "out":
@@ -131,7 +133,7 @@ AP_RULES: dict[str, dict[str, Any]] = {
 def combinations(official: Variant) -> dict[str, Variant]:
     """Every combination of the known ways, by their words joined with "; "."""
     found: dict[str, Variant] = {OFFICIAL: official}
-    for rule, change in AP_RULES.items():
+    for rule, change in {official.rules.ap_text: {}, **AP_RULES}.items():
         for junk in ("out", "negative", "positive"):
             for own in ("out", "negative", "positive"):
                 for ties in ("as ranked", "best", "worst"):

@@ -46,6 +46,34 @@ def same_place(name: str, image_id: str) -> bool:
     return shared == 0 or one[-shared:] == other[-shared:]
 
 
+class ByStem:
+    """Rows of ids by stem and folder, so that a name finds the few it may mean, however many share its stem."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        self._folders: dict[str, list[str]] = {}
+
+    def add(self, key: str, row: int, image_id: str) -> None:
+        """Make a row known under its stem."""
+        place = key, _folder(image_id)
+        if place not in self._rows:
+            self._rows[place] = []
+            self._folders.setdefault(key, []).append(place[1])
+        self._rows[place].append((row, image_id))
+
+    def rows(self, key: str, name: str) -> list[int]:
+        """Rows with that stem that are in the `same_place` as a name."""
+        folder = _folder(name)
+        folders = ("", folder) if folder else self._folders.get(key, ())
+        near = [found for each in folders for found in self._rows.get((key, each), ())]
+        return [row for row, image_id in near if same_place(name, image_id)]
+
+
+def _folder(image_id: str) -> str:
+    """The folder an image is in, without those above it."""
+    return unboxed(image_id).rpartition("/")[0].rpartition("/")[2]
+
+
 def rows_of(wanted: Iterable[str], ids: Sequence[str]) -> dict[str, int]:
     """id -> row for those of `wanted` that are ids exactly; the ids are read once."""
     missing = set(wanted)
@@ -76,17 +104,16 @@ def match_and_count(names: Sequence[str], ids: Sequence[str]) -> tuple[np.ndarra
     if not rest:
         return rows, 0
     wanted = {key for number in rest for key in keys[number]}
-    candidates: dict[str, list[int]] = {}
+    candidates = ByStem()
     for row, image_id in seen:
         key = stem(image_id)
         if key in wanted:
-            candidates.setdefault(key, []).append(row)
+            candidates.add(key, row, image_id)
     taken = set(by_path.values())
     claimed: dict[int, int] = {}
     for number in rest:
         base, cut = keys[number]
-        near = candidates.get(base) or candidates.get(cut) or []
-        found = [row for row in near if same_place(names[number], ids[row])]
+        found = candidates.rows(base, names[number]) or candidates.rows(cut, names[number])
         if all(row in taken for row in found):
             continue
         if len(found) > 1:

@@ -84,4 +84,4 @@ class Reciprocal:
     def scores(self, head: Head) -> np.ndarray:
         """The new score of each of the M places."""
         candidates = self._searched.vectors(head.rows)
-        return -reciprocal_distances(head.query, candidates, self._k1, self._k2, self._lambda)
+        return 0.0 - reciprocal_distances(head.query, candidates, self._k1, self._k2, self._lambda)

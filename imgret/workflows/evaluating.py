@@ -66,6 +66,10 @@ class EvalJob:
 
 _RECIPE_KEYS = ("model", "backbone", "image_size", "scales", "exif", "decode", "precision", "store_dtype")
 _SOMETIMES = ("refine", "scale_pooling")  # in a recipe only where used
+_ROBUST = {
+    False: "upright, turned and mirrored; the highest score of the 8 counts",
+    True: "of upright, turned and mirrored the one whose best image, its own left out, scores highest",
+}
 _SEARCH_KEYS = ("weights", "weights_sha256", "search", "index_recall", "whitening", "recipe_sha256", "store_sha256")
 
 
@@ -78,6 +82,9 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
     truth = ground_truth.load(job.ground_truth, job.format)
     ways: dict[str, Any] = {"depth": job.depth, "allow_missing": job.allow_missing, "show": job.show}
     ways["variants"] = asked_variants(truth.rules, job)
+    boxed = any(query.box for query in truth.queries)
+    if ways["variants"] and boxed and job.images is None:
+        say("Whether queries are cropped is not reconciled: that needs their images, with --images DIR")
     if job.ranking is not None:
         ready = ranking_files.load(job.ranking, job.ranking_format)
         scores = _judged(job, truth, [ready], whole_database=False, **ways)
@@ -90,7 +97,7 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
     searched = Searched.open(job)
     queries, crop = queries_of(job, truth, searched, say)
     scores = _judged(job, truth, _rankings(job, searched, queries), **ways)
-    if scores.variants and job.images is not None and any(query.box for query in truth.queries):
+    if scores.variants and job.images is not None and boxed:
         other = replace(job, query_crop="none" if job.query_crop == "gt" else "gt")
         say(f"Scoring once more with --query-crop {other.query_crop}")
         again, _ = queries_of(other, truth, searched, say)
@@ -281,7 +288,7 @@ def _search_card(job: EvalJob, searched: Searched, queries: Sequence[str]) -> di
     options = job.options
     return {
         **({"query_scales": list(options.scales)} if options.scales is not None else {}),
-        **({"queries": "upright, turned and mirrored; the highest score of the 8 counts"} if options.robust else {}),
+        **({"queries": _ROBUST[bool(job.rerank)]} if options.robust else {}),
         **({"dba": about["dba"]} if about.get("dba") else {}),
         **({"rerank": chain_text(job.rerank)} if job.rerank else {}),
         "search": "exact" if whole else about["kind"],

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from imgret.whitening.transform import Whitening
 
 
+_OWN = 2  # images that may be the query itself: the whole one, and the same crop
+
+
 @dataclass(frozen=True)
 class IndexSearched:
     """An index as `imgret.rerank.chain` sees it; `exactly` compares with every row whatever the kind."""
@@ -113,13 +116,21 @@ def rankings(
 def _upright_as_the_database(
     searched: IndexSearched | StoreSearched, variants: np.ndarray, query_ids: Sequence[str]
 ) -> np.ndarray:
-    """[Q, D], of each query the variant whose best image scores highest."""
+    """[Q, D], of each query the variant whose best image, its own left out, scores highest."""
     import numpy as np
+
+    from imgret.rerank.query_expansion import is_own
 
     if not searched.count:
         return np.ascontiguousarray(variants[:, 0])
     tops = []
     for number in range(variants.shape[1]):
-        found = searched.rank(np.ascontiguousarray(variants[:, number]), query_ids, 1)
-        tops.append(np.concatenate([ranking.scores[:, 0] for ranking in found]))
+        found = searched.rank(np.ascontiguousarray(variants[:, number]), query_ids, _OWN + 1)
+        tops.append(
+            [
+                next((score for row, score in ranking.hits(line) if not is_own(query, ranking.database[row])), -1.0)
+                for ranking in found
+                for line, query in enumerate(ranking.queries)
+            ]
+        )
     return variants[np.arange(len(variants)), np.argmax(tops, 0)]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from imgret.errors import InputError
+
 if TYPE_CHECKING:
     from imgret.evaluation.scores import Scores
     from imgret.evaluation.variants import Variant
@@ -27,6 +29,8 @@ def asked_variants(rules: Rules, job: Asks) -> Mapping[str, Variant]:
         return {}
     from imgret.evaluation.variants import Variant, combinations, known
 
+    if job.published is not None and not rules.headline.startswith(("map", "recall@")):
+        raise InputError(f"--published looks for mAP or recall; {rules.headline} of this format is not reconciled")
     official = Variant(rules)
     return known(official) | (combinations(official) if job.published is not None else {})
 
@@ -65,14 +69,21 @@ def with_intervals(scores: Scores) -> Scores:
     return replace(scores, subsets=subsets)
 
 
+def reconciled_measure(scores: Scores) -> str:
+    """The measure that variants are compared by: the format's own, mAP where that is of all queries together."""
+    known = all(scores.headline in means for subsets in scores.variants.values() for means in subsets.values())
+    return scores.headline if known else "map"
+
+
 def nearest(scores: Scores, published: float, count: int = 5) -> list[tuple[str, str, float]]:
-    """The (variant, subset, mAP) nearest to a published figure, a fraction, nearest first.
+    """The (variant, subset, measure) nearest to a published figure, a fraction, nearest first.
 
     Variants that make no difference to a subset are one line, under the first of their names.
     """
+    measure = reconciled_measure(scores)
     found: dict[tuple[str, float], tuple[str, str, float]] = {}
     for name, subsets in scores.variants.items():
         for subset, means in subsets.items():
-            if means["map"] is not None:
-                found.setdefault((subset, round(means["map"], 12)), (name, subset, float(means["map"])))
+            if (value := means[measure]) is not None:
+                found.setdefault((subset, round(value, 12)), (name, subset, float(value)))
     return sorted(found.values(), key=lambda line: abs(line[2] - published))[:count]

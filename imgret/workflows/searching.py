@@ -71,6 +71,7 @@ def search(
     index = Index.open(Path(index_path))
     check_whitening(index, whitening)
     asked = _queries(index, queries, box, options or QueryOptions(), say).whitened(index.whitening)
+    own = _own_ids(index, asked, images) if rerank else {}
     answers: dict[str, Answer] = {}
     depth = k + exclude_self
     pending = list(range(len(asked.ids)))
@@ -78,7 +79,7 @@ def search(
         blocks = rankings(
             IndexSearched(index),
             asked.descriptors[pending],
-            [asked.ids[number] for number in pending],
+            [own.get(asked.ids[number], asked.ids[number]) for number in pending],
             min(depth, max(index.count, 1)),
             variants=None if asked.variants is None else asked.variants[pending],
             rerank=rerank,
@@ -88,7 +89,7 @@ def search(
         for ranking in blocks:
             for line, number in zip(range(len(ranking.queries)), numbers, strict=False):
                 name, path = asked.ids[number], asked.paths[number]
-                hits, full = _hits(index, ranking, line, k, path, exclude_self, min_score, images)
+                hits, full = _hits(index, ranking, line, k, name, path, exclude_self, min_score, images)
                 answers[name] = Answer(name, path, hits)
                 if not full:
                     short.append(number)
@@ -103,6 +104,7 @@ def _hits(
     ranking: Ranking,
     line: int,
     k: int,
+    query: str,
     query_path: str | None,
     exclude_self: bool,
     min_score: float | None,
@@ -114,10 +116,26 @@ def _hits(
         if len(hits) == k or (min_score is not None and score < min_score):
             return hits, True
         found, path = index.ids[row], index.path_of(row, images)
-        if exclude_self and _same_image(ranking.queries[line], query_path, found, path):
+        if exclude_self and _same_image(query, query_path, found, path):
             continue
         hits.append(Hit(len(hits) + 1, found, score, path))
     return hits, len(hits) == k
+
+
+def _own_ids(index: Index, asked: Queries, images: Path | None) -> dict[str, str]:
+    """query -> id of its own image in the index, where it is there by another id: a single file's is its name."""
+    from imgret.ground_truth.names import stem
+    from imgret.ground_truth.stems import possible
+
+    queries: dict[str, list[tuple[str, str | None]]] = {}
+    for name, path in zip(asked.ids, asked.paths, strict=True):
+        queries.setdefault(stem(name), []).append((name, path))
+    own: dict[str, str] = {}
+    for row, image_id in possible(queries, index.ids):
+        for name, path in queries.get(stem(image_id), ()):
+            if _same_image(name, path, image_id, index.path_of(row, images)):
+                own[name] = image_id
+    return own
 
 
 def _same_image(query: str, query_path: str | None, found: str, path: str | None) -> bool:

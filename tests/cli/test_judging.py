@@ -132,6 +132,31 @@ def test_robust_search_finds_a_turned_and_mirrored_picture_as_if_it_were_upright
     assert again["results"][0]["id"] == "it.png"
 
 
+def test_robust_re_ranking_is_not_led_by_the_query_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two_halves(tmp_path / "photos/it.png")
+    two_halves(tmp_path / "photos/turned.png", turns=1, mirror=True)
+    for number in range(5):
+        save(tmp_path / "photos", f"{number}.png", number)
+    run("extract", "photos", "-o", "store", "--model", "gem", "--backbone", "resnet18", *FAST)
+    run("index", "store", "-o", "index")
+    asked = ["search", "index", "photos/turned.png", "--exclude-self", "--rerank", "aqe:k=0", "--workers", "0"]
+    # upright the query is itself in the index; the picture it is a copy of is found in another variant
+    plain, robust = (json.loads(run(*asked, *extra).stdout)["results"] for extra in ([], ["--robust"]))
+    scores_of = [next(hit["score"] for hit in found if hit["id"] == "it.png") for found in (plain, robust)]
+    assert scores_of[0] < 0.999
+    assert scores_of[1] == pytest.approx(1, abs=1e-3)
+
+
+def test_query_expansion_leaves_out_the_file_that_was_searched_with(place):
+    def best(*extra):
+        found = run("search", "index", "photos/a/2.png", "--exclude-self", "-k", "1", *extra, "--workers", "0").stdout
+        return json.loads(found)["results"][0]
+
+    # its id is 2.png, in the index it is a/2.png: expanded with itself, nothing would change
+    assert best("--rerank", "aqe:k=1,alpha=0")["score"] > best()["score"] + 1e-6
+
+
 def test_eval_asks_with_turned_queries_and_with_scales_of_their_own(place):
     gnd = [{"bbx": None, "easy": [1], "hard": [2], "junk": []}]
     truth = {"imlist": ["a/0.png", "b/1.png", "a/2.png"], "qimlist": ["a/0.png"], "gnd": gnd}
@@ -160,7 +185,12 @@ def test_reconcile_scores_one_ranking_under_every_known_protocol(place):
     assert variants["AP: trapezoid"]["all"]["map"] == pytest.approx(found["subsets"]["all"]["map_trapezoid"])
     own = variants["the query's own image counts as right"]["all"]["map"]
     assert own > found["subsets"]["all"]["map"]  # every query finds itself first
-    shown = run("eval", "labels.csv", "--index", "index", "--reconcile", "--published", f"{100 * own:.2f}").stdout
+    asked = ["labels.csv", "--index", "index", "--published", f"{100 * own:.2f}"]
+    nearest = scores(*asked)["nearest"][0]
+    assert nearest["value"] == pytest.approx(own, abs=1e-4)
+    assert "own image" in nearest["variant"]
+    shown = run("eval", *asked, "--html", "p.html").stdout
+    assert "Nearest to" in (place / "p.html").read_text()
     near = shown[shown.index("nearest to") :]
     assert "own image" in near.splitlines()[2]
     assert "+0.00" in near.splitlines()[2] or "-0.00" in near.splitlines()[2]
@@ -308,3 +338,26 @@ def test_places_that_nobody_is_known_to_have_are_no_distractors_and_on_no_page(t
 def test_an_evaluation_with_nothing_to_find_ends_with_a_line(place):
     (place / "alone.csv").write_text("path,label\na/0.png,x\nb/1.png,y\n")
     assert "nothing to score" in run("eval", "alone.csv", "--index", "index", code=1).stderr
+
+
+def test_a_format_is_reconciled_by_its_own_measure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text(
+        "3\nimage_name item_id evaluation_status\na/q.jpg i query\na/r.jpg i gallery\na/s.jpg j gallery\n"
+    )
+    hits = [{"id": "a/s.jpg", "score": 0.9}, {"id": "a/r.jpg", "score": 0.8}]
+    (tmp_path / "run.jsonl").write_text(json.dumps({"query": "a/q.jpg", "results": hits}) + "\n")
+    asked = ["list.txt", "--format", "inshop", "--ranking", "run.jsonl"]
+    shown = run("eval", *asked, "--reconcile").stdout
+    assert "recall@1, one thing changed at a time" in shown
+    (tmp_path / "gt.csv").write_text("query_id,reference_id\nQ1,R1\n")
+    (tmp_path / "run.csv").write_text("query_id,reference_id,score\nQ1,R1,0.9\n")
+    refused = run("eval", "gt.csv", "--ranking", "run.csv", "--published", "50", code=1).stderr
+    assert "micro_ap of this format is not reconciled" in refused
+
+
+def test_options_that_would_do_nothing_are_refused(place):
+    run("eval", "labels.csv", "--index", "index", "--queries", "store", "--query-crop", "none", code=2)
+    refused = run("eval", "labels.csv", "--index", "index", "--published", "0.678", code=2).stderr
+    assert "must be in percent" in refused
+    assert "narrower than it should be" not in run("eval", "labels.csv", "--index", "index").stderr

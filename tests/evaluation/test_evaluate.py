@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from imgret.errors import GroundTruthError, RankingError
 from imgret.evaluation.evaluate import evaluate
+from imgret.evaluation.variants import Variant, known
 from imgret.ground_truth import labels, revisitop
 from imgret.ids import IdTable
 from imgret.ranking import Ranking
@@ -308,3 +309,33 @@ def test_the_ignored_query_takes_no_place_of_a_cut_ranking():
     line = Ranking(["a"], np.array([[0, 1, 2]], np.int32), np.array([[3.0, 2.0, 1.0]], np.float32), ["a", "b", "c"])
     assert evaluate(gnd, [line], depth=1).subsets["easy"]["map"] == 1
     assert evaluate(gnd, [line], depth=1).protocol["depth"] == 1
+
+
+def test_a_querys_own_image_is_known_by_its_stem_as_all_images_are():
+    # as published: bare names; the folder that was indexed holds the query's image too, and it comes first
+    gnd = truth({"easy": [0], "hard": [1]}, qimlist=["castle"])
+    ids = [*IMAGES, "oxford/jpg/castle.jpg"]
+    for query in ("castle", "castle.jpg"):
+        scores = evaluate(gnd, [ranked([12, *IDENTITY], queries=[query], database=ids)])
+        assert scores.subsets["easy"]["map"] == 1
+        assert scores.counts.self_ignored == 1
+
+
+def test_an_own_image_listed_as_junk_is_told_apart_from_other_junk():
+    gnd = truth({"easy": [1], "junk": [0, 2]}, qimlist=["i00.jpg"])
+    ways = known(Variant(gnd.rules))
+    found = evaluate(gnd, [ranked(IDENTITY, queries=["i00.jpg"])], variants=ways).variants
+    assert found["official"]["easy"]["map"] == 1
+    # in its place the own image pushes the positive to rank 1: (0/1 + 1/2)/2; the other junk is out as before
+    assert found["the query's own image counts as wrong"]["easy"]["map"] == 0.25
+    assert found["the query's own image counts as right"]["easy"]["map"] == 1
+    # i02 is right too, and the own image is still out: ranks 0 and 1 of 2
+    assert found["junk counts as right"]["easy"]["map"] == 1
+
+
+def test_a_query_with_a_thousand_namesakes_in_other_folders_is_found_at_once():
+    ids = [f"img/id{number}/front.jpg" for number in range(3000)]
+    gnd = truth({"easy": [1]}, imlist=ids, qimlist=["img/id0/front.jpg"])
+    scores = evaluate(gnd, [ranked([0, 1, 2], queries=["root/img/id0/front.jpg"], database=ids)])
+    assert scores.counts.self_ignored == 1
+    assert scores.subsets["easy"]["map"] == 1

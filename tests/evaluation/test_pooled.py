@@ -61,7 +61,7 @@ def test_only_the_best_pairs_are_held_and_the_measure_is_that_of_the_best():
     for _ in range(30):
         scores = np.sort(rng.random(40).astype(np.float32))[::-1].copy()
         positive = np.sort(rng.choice(40, 2, replace=False))
-        where = Places(positive, np.zeros(0, np.int64), -1, np.zeros((0, 2), np.int64))
+        where = Places(positive, np.zeros(0, np.int64), -1, np.zeros((0, 2), np.int64), 0)
         taken.append(keep.take(Line({}, np.arange(40), scores, False, False, False), where, 2))
         all_scores.append(scores)
         all_correct.append(np.isin(np.arange(40), positive))

@@ -13,17 +13,18 @@ from imgret.ranking import Ranking
 RULES = Rules(ap="trapezoid", precision="revisitop")
 
 
-def places(positives, junk=(), own=-1, ties=()):
+def places(positives, junk=(), own=-1, ties=(), lost_junk=0):
     return Places(
         np.array(positives, np.int64),
         np.array(junk, np.int64),
         own,
         np.array(ties, np.int64).reshape(-1, 2),
+        len(junk) + lost_junk,
     )
 
 
 def ranks(where, **how):
-    found, n_positives = Variant(RULES, **how).ranks(where, len(where.positives), len(where.junk))
+    found, n_positives = Variant(RULES, **how).ranks(where, len(where.positives))
     return found.tolist(), n_positives
 
 
@@ -32,6 +33,11 @@ def test_junk_is_taken_out_counted_as_wrong_or_counted_as_right():
     assert ranks(where) == ([1, 2], 2)
     assert ranks(where, junk="negative") == ([2, 4], 2)
     assert ranks(where, junk="positive") == ([1, 2, 3, 4], 4)
+
+
+def test_junk_that_was_not_found_counts_in_the_divisor_where_junk_is_right():
+    assert ranks(places([0], lost_junk=1), junk="positive") == ([0], 2)
+    assert ranks(places([0], lost_junk=1)) == ([0], 1)
 
 
 def test_the_own_image_is_taken_out_counted_as_wrong_or_counted_as_right():
@@ -101,6 +107,8 @@ def test_known_variants_change_one_thing_each_and_say_what():
 def test_combinations_are_all_different_and_hold_the_known_ones():
     found = combinations(Variant(RULES))
     assert len(found) == 4 * 3 * 3 * 3
+    copydays = combinations(Variant(Rules(ap="trapezoid", cutoff=20)))
+    assert len(copydays) == 5 * 3 * 3 * 3  # its own rule is none of the four
     assert len(set(map(str, found.values()))) == len(found)
     assert set(map(str, known(Variant(RULES)).values())) <= set(map(str, found.values()))
 
