@@ -459,9 +459,12 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_written(tmp_path):
         "--shard-size",
         "5",
     ]
+    # a shell that starts the tests in the background has them ignore SIGINT, and a child would inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(
         [sys.executable, "-m", "imgret", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     deadline = time.time() + 60
     while not (tmp_path / "store/shard-00001.h5").exists() and time.time() < deadline:
         time.sleep(0.02)
