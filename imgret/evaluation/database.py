@@ -22,7 +22,7 @@ class Line(NamedTuple):
     places        subset -> (judgement, places); a subset the query is not in is left out
     rows, scores  [K] what was looked at, best first
     self_ignored  the query's own image stands in it unlisted
-    self_found    the query's own image stands in it, listed or not
+    self_found    the query's own image stands in it, listed or not, or nothing does
     truncated     it does not reach the end of the database
     """
 
@@ -134,7 +134,7 @@ class SearchedDatabase:
         self._place_of[touched] = -1
         # A search may leave the query's own image out; that is not a ranking cut short.
         expected = size - int(own >= 0 and not in_line)
-        return Line(found_in, found, scores, self_ignored, in_line, len(found) < expected)
+        return Line(found_in, found, scores, self_ignored, in_line or not len(found), len(found) < expected)
 
     def _own(self, number: int, asked: int) -> int:
         """The row of query `number`'s own image, -1 when it was not searched; `asked` is what its id says."""

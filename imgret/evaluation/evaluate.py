@@ -21,7 +21,10 @@ from imgret.ground_truth.names import match, stem, stems
 from imgret.ids import escape, to_bytes
 from imgret.ranking import Ranking
 
-JUNK_RULE = "taken out of the ranking before ranks are counted, as is the query's own image"
+JUNK_RULE = {
+    True: "taken out of the ranking before ranks are counted, as is the query's own image",
+    False: "taken out of the ranking before ranks are counted",
+}
 _LEVELS = np.linspace(0, 1, LEVELS)
 
 
@@ -220,7 +223,7 @@ class _Judge:
             protocol={
                 "ap": truth.rules.ap_text,
                 "precision_at_k": truth.rules.precision,
-                "junk": JUNK_RULE,
+                "junk": JUNK_RULE[truth.rules.own],
                 "depth": depth if counts.truncated else "all",
                 "ground_truth_sha256": truth.sha256,
                 "counts": asdict(counts),

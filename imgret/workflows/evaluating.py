@@ -231,17 +231,19 @@ def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ra
 
 def _own_ids(searched: Searched, names: Sequence[str]) -> list[str]:
     """The ids of the queries' own images where they are searched, by which query expansion leaves them out."""
-    from imgret.ground_truth.names import same_place, stem, unboxed
+    from imgret.ground_truth.names import ByStem, stem, unboxed
     from imgret.ground_truth.stems import possible
     from imgret.ids import IdTable
 
-    found: dict[str, list[str]] = {}
-    for _, image_id in possible(map(stem, names), IdTable.of(searched.ids())):
-        found.setdefault(stem(image_id), []).append(image_id)
+    ids, by_stem = IdTable.of(searched.ids()), ByStem()
+    known: set[str] = set()
+    for row, image_id in possible(map(stem, names), ids):
+        known.add(image_id)
+        by_stem.add(stem(image_id), row, image_id)
     own = []
     for name in names:
-        same = [image_id for image_id in found.get(stem(name), []) if same_place(name, image_id)]
-        own.append(name if name in same or unboxed(name) in same or len(same) != 1 else same[0])
+        same = [] if {name, unboxed(name)} & known else by_stem.rows(stem(name), name)
+        own.append(ids[same[0]] if len(same) == 1 else name)
     return own
 
 

@@ -112,25 +112,31 @@ class _Finder:
     """Where the images of an evaluation are now."""
 
     def __init__(self, job: EvalJob) -> None:
-        self._roots = [] if job.images is None else [Path(job.images)]
+        self._images = [] if job.images is None else [Path(job.images)]
+        self._roots: list[Path] = []
         with suppress(ImgretError):  # a page without pictures is better than none
-            self._roots += _roots(job)
+            self._roots = _roots(job)
 
     def path(self, image_id: str) -> str | None:
         """The file of an image that was searched."""
-        from imgret.store.store import locate_image
-
-        return next((found for root in self._roots if (found := locate_image(root, image_id)) is not None), None)
+        # the folder of the queries comes last: it may hold another image of that name
+        return _located([*self._roots, *self._images], image_id)
 
     def query_path(self, name: str, hits: Sequence[str]) -> str | None:
         """The file of a query: by name, with the usual extensions where it has none, else the hit that it is itself."""
         from imgret.ground_truth.names import stem, unboxed
 
         for end in ("", ".jpg", ".jpeg", ".png", ".webp"):
-            if (found := self.path(unboxed(name) + end)) is not None:
+            if (found := _located([*self._images, *self._roots], unboxed(name) + end)) is not None:
                 return found
         same = [hit for hit in hits if stem(hit) == stem(name)]
         return self.path(same[0]) if len(same) == 1 else None
+
+
+def _located(folders: Sequence[Path], image_id: str) -> str | None:
+    from imgret.store.store import locate_image
+
+    return next((found for folder in folders if (found := locate_image(folder, image_id)) is not None), None)
 
 
 def _roots(job: EvalJob) -> list[Path]:

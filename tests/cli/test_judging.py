@@ -322,6 +322,9 @@ def test_a_group_found_without_its_query_scores_four(tmp_path, monkeypatch):
     (tmp_path / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = scores("names.txt", "--format", "ukbench", "--ranking", "run.jsonl")
     assert found["subsets"]["all"]["n_s_score"] == 4  # as search --exclude-self gives it
+    (tmp_path / "half.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:4]))
+    found = scores("names.txt", "--format", "ukbench", "--ranking", "half.jsonl", "--allow-missing")
+    assert found["subsets"]["all"]["n_s_score"] == 2  # four queries of 4, four that nothing answers of 0
 
 
 def test_places_that_nobody_is_known_to_have_are_no_distractors_and_on_no_page(tmp_path, monkeypatch):
@@ -361,3 +364,13 @@ def test_options_that_would_do_nothing_are_refused(place):
     refused = run("eval", "labels.csv", "--index", "index", "--published", "0.678", code=2).stderr
     assert "must be in percent" in refused
     assert "narrower than it should be" not in run("eval", "labels.csv", "--index", "index").stderr
+
+
+def test_the_pictures_of_a_report_are_of_the_images_that_were_searched(place):
+    from imgret.workflows import EvalJob
+    from imgret.workflows.reporting import _Finder
+
+    save(place / "queries", "a/0.png", 99)  # another picture of the same name
+    finder = _Finder(EvalJob(place / "labels.csv", index=place / "index", images=place / "queries"))
+    assert finder.path("a/0.png") == str(place / "photos/a/0.png")
+    assert finder.query_path("a/0.png", []) == str(place / "queries/a/0.png")
