@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -62,16 +63,17 @@ class IdTable(Sequence[str]):
     def __init__(self, blob: np.ndarray, offsets: np.ndarray) -> None:
         if offsets.ndim != 1 or not len(offsets) or int(offsets[-1]) != len(blob):
             raise ValueError("offsets must be [N + 1] and end at the length of the blob")
-        self._blob = blob
-        self._offsets = offsets
+        self._blob = np.asarray(blob)  # slices of a memmap are slower to make
+        self._offsets = np.asarray(offsets)
 
     @classmethod
     def of(cls, ids: Iterable[str | bytes]) -> IdTable:
         """A table of the given ids, in their order."""
-        raw = [item if isinstance(item, bytes) else to_bytes(item) for item in ids]
-        offsets = np.zeros(len(raw) + 1, np.int64)
-        np.cumsum([len(item) for item in raw], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(raw), np.uint8), offsets)
+        blob, offsets = bytearray(), array("q", [0])  # no list: ten million bytes objects take half a gigabyte
+        for item in ids:
+            blob += item if isinstance(item, bytes) else to_bytes(item)
+            offsets.append(len(blob))
+        return cls(np.frombuffer(blob, np.uint8), np.frombuffer(offsets, np.int64))
 
     @classmethod
     def load(cls, blob_file: Path, offsets_file: Path) -> IdTable:

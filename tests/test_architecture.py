@@ -9,24 +9,26 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgret"
-EVERYWHERE = {"errors", "tables", "atomic", "ids", "lines", "__init__", "__version__"}
+EVERYWHERE = {"allocator", "errors", "tables", "atomic", "ids", "lines", "places", "__init__", "__version__"}
 NOUNS = {"store", "ranking"}
 
 # part: (parts of imgret it may import, third-party packages it may import)
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+    "allocator": (set(), set()),
     "errors": (set(), set()),
     "tables": (set(), set()),
     "atomic": (set(), set()),
     "ids": (set(), {"numpy"}),
     "lines": (set(), set()),
+    "places": (set(), set()),
     "__init__": (set(), set()),
     "__main__": ({"cli"}, set()),
     "store": (set(), {"numpy", "h5py"}),
     "ranking": (set(), {"numpy"}),
-    "images": (set(), {"numpy", "torch", "torchvision", "PIL", "pillow_heif"}),
+    "images": (set(), {"numpy", "torch", "torchvision", "PIL", "pillow_heif", "simplejpeg", "fsspec"}),
     "nn": (set(), {"torch", "timm", "huggingface_hub", "safetensors"}),
     "models": ({"nn"}, {"torch", "safetensors", "onnxruntime"}),
-    "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch"}),
+    "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch", "torchcodec"}),
     "whitening": (NOUNS, {"numpy", "safetensors"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
     "rerank": ({"ranking"}, {"numpy", "scipy"}),
@@ -40,6 +42,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "PIL"},
     ),
     "doctor": ({"images", "models", "extraction", "store"}, {"numpy", "torch", "safetensors"}),
+    "bench": ({"images", "models", "extraction", "demo"}, {"numpy", "torch", "PIL"}),
     "training": (
         {"images", "nn", "models", "datasets"} | NOUNS,
         {"numpy", "torch", "torchvision", "safetensors", "PIL"},
@@ -76,6 +79,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "report",
             "demo",
             "doctor",
+            "bench",
             "ranking",
             "training",
         },

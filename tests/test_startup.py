@@ -21,8 +21,8 @@ print("LOADED", *[name for name in {heavy!r} if name in sys.modules])
 """
 
 
-def loaded(*arguments: str) -> tuple[list[str], str]:
-    code = _RUN.format(arguments=list(arguments), heavy=HEAVY)
+def loaded(*arguments: str, heavy: tuple[str, ...] = HEAVY) -> tuple[list[str], str]:
+    code = _RUN.format(arguments=list(arguments), heavy=heavy)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout.rsplit("LOADED", 1)[1].split(), done.stdout + done.stderr
 
@@ -38,11 +38,13 @@ COMMANDS = (
     "train",
     "whiten",
     "calibrate",
+    "merge",
     "models",
     "models export",
     "info",
     "demo",
     "doctor",
+    "bench",
 )
 
 
@@ -78,11 +80,13 @@ def test_importing_the_package_and_its_version_cost_nothing():
     assert done.stdout.split() == []
 
 
-def test_searching_with_stored_descriptors_loads_no_torch(job, tmp_path):
+@pytest.mark.parametrize("way", ["", "--exact"])
+def test_searching_with_stored_descriptors_loads_no_torch_nor_anything_else_it_does_not_need(job, tmp_path, way):
     from imgret import workflows
 
     workflows.extract(job)
     workflows.build_index([job.output], tmp_path / "index")
-    modules, text = loaded("search", str(tmp_path / "index"), str(job.output), "-k", "1", "--format", "jsonl")
+    command = ["search", str(tmp_path / "index"), str(job.output), "-k", "1", "--format", "jsonl", *way.split()]
+    modules, text = loaded(*command, heavy=(*HEAVY, "scipy", "rich", "huggingface_hub"))
     assert '"rank": 1' in text
-    assert "torch" not in modules
+    assert modules == ["numpy", "faiss", "h5py", "safetensors"]

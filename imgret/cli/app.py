@@ -12,6 +12,7 @@ import typer
 import imgret
 from imgret.cli import (
     attend,
+    bench,
     calibrate,
     compare,
     demo,
@@ -20,6 +21,7 @@ from imgret.cli import (
     extract,
     index,
     info,
+    merge,
     models,
     search,
     train,
@@ -65,11 +67,14 @@ for command in (
     train.train,
     whiten.whiten,
     calibrate.calibrate,
+    merge.merge,
     info.info,
     demo.demo,
     doctor.doctor,
+    bench.bench,
 ):
-    app.command(name=command.__name__.rstrip("_"), no_args_is_help=command.__name__ not in ("demo", "doctor"))(command)
+    name = command.__name__.rstrip("_")
+    app.command(name=name, no_args_is_help=name not in ("demo", "doctor", "bench"))(command)
 app.add_typer(models.app, name="models")
 
 

@@ -27,13 +27,14 @@ from imgret.cli.options import (
     writable_page,
 )
 from imgret.models import DEFAULT_MODEL
+from imgret.places import is_archive
 
 
 @partial(reports_errors, interrupted="nothing was written")
 def attend(
     images: Annotated[
         list[str],
-        Argument(help="Image files; with --html folders, globs and .tar archives too.", show_default=False),
+        Argument(help="Image files; with --html folders, globs and archives too.", show_default=False),
     ],
     model: ModelName = DEFAULT_MODEL,
     output: Annotated[
@@ -160,6 +161,6 @@ def _check_usage(
 def _is_one_image(images: list[str]) -> bool:
     """Whether what was given can only mean one image file, there or not."""
     name = images[0]
-    several = os.path.isdir(name) or name.lower().endswith(".tar")
+    several = os.path.isdir(name) or is_archive(name)
     pattern = glob.has_magic(name) and not os.path.exists(name)
     return len(images) == 1 and not several and not pattern

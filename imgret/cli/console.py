@@ -186,15 +186,8 @@ def print_extraction(report: ExtractReport, dry_run: bool = False) -> None:
     if dry_run:
         return
     if report.seconds and report.to_do:
-        clock = report.clock
-        busiest = max(
-            (clock.describing, "the model"),
-            (clock.decoding, "waiting for decoded images"),
-            (clock.writing, "writing"),
-        )
         out.print(
-            f"{report.to_do / report.seconds:.1f} images/s over {report.seconds:.1f} s; "
-            f"most of it was {busiest[1]} ({busiest[0] / report.seconds:.0%}).",
+            f"{report.to_do / report.seconds:.1f} images/s over {report.seconds:.1f} s. {report.bottleneck}",
             markup=False,
         )
     if not report.trained:

@@ -33,7 +33,7 @@ def extract(
     images: Annotated[
         list[str] | None,
         Argument(
-            help="Folders (searched recursively), files, globs, .tar archives, or - for a list on stdin.",
+            help="Folders (searched through), files, globs, .tar and .zip archives, URLs, or - for a list on stdin.",
             show_default=False,
         ),
     ] = None,
@@ -68,7 +68,8 @@ def extract(
     decode: Annotated[
         str | None,
         Option(
-            help="scaled lets JPEG decode at 1/2, 1/4 or 1/8; exact decodes every pixel.",
+            help="scaled lets JPEG decode at 1/2, 1/4 or 1/8; exact decodes every pixel; device is for GPUs "
+            "(docs/scale.md), slower without one.",
             show_default="scaled",
         ),
     ] = None,
@@ -97,7 +98,10 @@ def extract(
     ] = None,
     workers: Workers = None,
     device: Device = ExtractJob.device,
-    compile: Annotated[bool, Option("--compile/--no-compile", help="Compile the model first.")] = ExtractJob.compile,
+    compile: Annotated[
+        bool | None,
+        Option("--compile/--no-compile", help="Compile the model first.", show_default="where it pays"),
+    ] = ExtractJob.compile,
     shard_size: Annotated[
         int, Option(min=1, help="Images a shard; a shard also closes after a minute.")
     ] = ExtractJob.shard_size,
@@ -132,7 +136,7 @@ def extract(
         refine=None if refine is None else canonical_refinements(refine),
         precision=parse_choice(("auto", "fp32", "bf16", "fp16"), precision),
         exif=parse_choice(("apply", "ignore"), exif),
-        decode=parse_choice(("scaled", "exact"), decode),
+        decode=parse_choice(("scaled", "exact", "device"), decode),
         store_dtype=parse_choice(("float16", "float32"), store_dtype),
         list_file=list_file,
         root=root,

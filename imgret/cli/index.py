@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -11,9 +11,16 @@ from typer import Argument, Option
 from imgret.cli.errors import reports_errors
 from imgret.cli.options import Quiet, Verbose
 
+if TYPE_CHECKING:
+    from imgret.indexes.build import IndexReport
+
 _DBA = "Augment each row with its k nearest, such as k=10,alpha=3 (database-side augmentation), or none."
 _GRAPH = "Neighbours a row in a graph for diffusion, stored with the index; 0 for no graph."
-_KIND = "auto, flat, hnsw, ivf or ivfpq; auto keeps a kind asked for before, else chooses and says why."
+_KIND = (
+    "auto, flat, fp16, sq8, rabitq, ivf, ivfsq8, ivfpq, ivfrabitq, hnsw or hnswsq8; auto keeps the kind of an existing "
+    "index, else tries them and says why."
+)
+_COMPACT = "Write all images as one base, without a tail and without what was removed."
 
 
 @reports_errors
@@ -24,7 +31,7 @@ def index(
     factory: Annotated[str | None, Option(help="A FAISS factory string instead of a kind.", show_default=False)] = None,
     max_memory: Annotated[
         str | None,
-        Option(help="Memory the index may take, such as 4GB.", show_default="half of this machine's"),
+        Option(help="Memory the index may take, such as 4GB.", show_default="as before, else half of this machine's"),
     ] = None,
     target_recall: Annotated[
         float | None, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.", show_default="0.95")
@@ -39,6 +46,7 @@ def index(
         int | None, Option(min=0, help=_GRAPH, show_default="as in an existing index, else 0", metavar="K")
     ] = None,
     add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
+    compact: Annotated[bool, Option("--compact", help=_COMPACT)] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -55,20 +63,38 @@ def index(
         raise typer.BadParameter("give --kind or --factory, not both")
 
     from imgret import workflows
-    from imgret.cli import console
+    from imgret.cli.building_progress import building_progress
 
-    report = workflows.build_index(
-        stores,
-        output,
-        kind=kind,
-        factory=factory,
-        max_memory=parse_memory(max_memory) if max_memory else None,
-        target_recall=target_recall,
-        seed=seed,
-        whitening=whitening,
-        dba=dba,
-        graph=graph,
-        add_only=add,
-    )
+    with building_progress(quiet) as progress:
+        report = workflows.build_index(
+            stores,
+            output,
+            kind=kind,
+            factory=factory,
+            max_memory=parse_memory(max_memory) if max_memory else None,
+            target_recall=target_recall,
+            seed=seed,
+            whitening=whitening,
+            dba=dba,
+            graph=graph,
+            add_only=add,
+            compact=compact,
+            progress=progress,
+        )
     if not quiet:
-        console.print_index(report, verbose)
+        _print(report, verbose)
+
+
+def _print(report: IndexReport, verbose: bool) -> None:
+    from imgret.cli import console
+    from imgret.cli.index_tables import print_trials
+
+    print_trials(report.trials, report.kind)
+    console.print_index(report, verbose)
+    out = console.talk()
+    if report.tail:
+        since = report.recall.get("later", 0)
+        unmeasured = f"; {since:,} images have come since recall was measured" if since else ""
+        out.print(f"{report.tail:,} images are in a tail beside the base{unmeasured}.", markup=False)
+    if report.dead:
+        out.print(f"{report.dead:,} removed images still take room; --compact drops them.", markup=False)

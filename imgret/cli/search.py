@@ -33,12 +33,15 @@ FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
 
 @reports_errors
 def search(
-    index: Annotated[Path, Argument(help="Folder of the index.", show_default=False)],
+    index: Annotated[
+        Path, Argument(help="Folder of the index, or a store, which is searched exactly.", show_default=False)
+    ],
     queries: Annotated[
         list[str],
         Argument(help="Query images, folders of them, or a store of query descriptors.", show_default=False),
     ],
     k: Annotated[int, Option("-k", "--top", min=1, help="Results a query.")] = 10,
+    exact: Annotated[bool, Option("--exact", help="Compare with every image of the index, whatever its kind.")] = False,
     box: Annotated[
         str | None, Option(help="x1,y1,x2,y2: search with this part of the query.", show_default=False)
     ] = None,
@@ -49,7 +52,10 @@ def search(
     images: Annotated[Path | None, Option(help="Where the collection is now.", show_default="where it was")] = None,
     whitening: Annotated[
         Path | None,
-        Option(help="Make sure that the index has this whitening; it is used either way.", show_default=False),
+        Option(
+            help="Whiten a store and the queries; an index always uses its own, and this must be it.",
+            show_default=False,
+        ),
     ] = None,
     query_scales: QueryScales = None,
     robust: Robust = False,
@@ -91,6 +97,7 @@ def search(
         index,
         queries,
         k=k,
+        exactly=exact,
         box=region,
         exclude_self=exclude_self,
         min_score=min_score,

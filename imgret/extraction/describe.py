@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -10,13 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imgret.allocator import keep_freed_memory
 from imgret.errors import ImgretError
 from imgret.extraction import multiscale
+from imgret.extraction.compiling import Compiling
+from imgret.extraction.contest import Contest
+from imgret.extraction.job import Say, quiet
+from imgret.extraction.lane import Lane
 from imgret.extraction.scale_pooling import AUTO, parse_scale_pooling
-from imgret.models.allocator import keep_freed_memory
 from imgret.models.base import DescriptorModel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ENOUGH = 40  # batches that a run must have for a contest to be worth its while
+_LAYOUTS = (torch.channels_last, torch.contiguous_format)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -52,7 +59,10 @@ class Describer:
     """Calls a model on batches of pixels, at one scale or at several that are pooled (see SCALE_POOLINGS).
 
     The softmaxes, powers and norms of our own modules stay in float32 under autocast; `precision` is
-    that of the matrix products.
+    that of the matrix products. `compile` None leaves it to the number of images expected (`expect`).
+
+    device
+    ahead   batches that may be begun before the first is waited for
     """
 
     def __init__(
@@ -61,42 +71,90 @@ class Describer:
         device: torch.device,
         precision: str = "fp32",
         scales: Sequence[float] = (1.0,),
-        compile: bool = False,
+        compile: bool | None = False,
         scale_pooling: str = AUTO,
+        say: Say = quiet,
     ) -> None:
-        self._device = device
+        self.device = device
         self._dtype = PRECISIONS[precision]
         self._scales = tuple(scales)
         self._pool, raw = _pooling(model, scale_pooling)
         if device.type == "cpu":
             keep_freed_memory()
-        model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
-        self._rows = model.rows if raw else model
-        if compile:
-            self._rows = torch.compile(self._rows, dynamic=True)
+        self._model = model.eval().requires_grad_(False).folded().to(device).to(memory_format=torch.channels_last)
+        self._rows = self._model.rows if raw else self._model
+        self._compiling = Compiling(self._rows, device, self._dtype, compile, say)
+        self._layout: torch.memory_format = torch.channels_last
+        self._layouts: Contest[torch.memory_format] = Contest([torch.channels_last])
+        self._lane = Lane(device)
+        self.ahead = self._lane.ahead
+
+    def expect(self, images: int, side: int) -> None:
+        """Tell that so many images will come, of which the longer side has `side` pixels.
+
+        Where they are many, the first batches are used to find out what is quickest on this machine: whether to compile
+        the model, and how a processor wants float32 laid out in memory. The settings differ in the last bits.
+        """
+        batches = images // self.batch_size(side)
+        self._compiling.expect(images)
+        if self.device.type == "cpu" and self._dtype is torch.float32 and batches >= _ENOUGH:
+            self._layouts = Contest(_LAYOUTS)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is being tried out any more."""
+        return self._layouts.winner is not None and self._compiling.settled
 
     def batch_size(self, side: int) -> int:
         """A sensible number of images a call, for images whose longer side is `side` pixels."""
-        if self._device.type != "cpu":
+        if self.device.type != "cpu":
             return 64
         # a processor is quickest with what its caches hold: 4 photos of 512 px, 10 of 320 (docs/benchmarks.md)
         return min(max(4, 4 * 512**2 // side**2), 64)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[B, H, W, 3] uint8 RGB -> [B, D] float32 unit rows."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self._device, non_blocking=True)
-            images = batch.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
-            return multiscale.multiscale(self._describe, images, self._scales, self._pool).cpu().numpy()
+        return self.begin(pixels)()
+
+    def begin(self, pixels: np.ndarray | Tensor) -> Callable[[], np.ndarray]:
+        """Begin to describe a batch, a tensor where it is on the device already; what is given back waits for it.
+
+        A GPU goes on meanwhile (see `ahead`).
+        """
+        started = time.perf_counter()
+        if self._layouts.winner is None or self._layouts.winner is not self._layout:
+            self._use(self._layouts.current)
+        with torch.no_grad():  # not inference_mode, which the constants of a compiled model do not go with
+            batch = pixels if isinstance(pixels, Tensor) else self._lane.to_device(pixels)
+            images = batch.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=self._layout)
+            rows = multiscale.multiscale(self._describe, images, self._scales, self._pool)
+        waiting = self._lane.from_device(rows)
+        if not self.settled:
+            waiting = partial(self._noted, waiting, pixels.nbytes, started)
+        return waiting
+
+    def _noted(self, waiting: Callable[[], np.ndarray], pixels: int, started: float) -> np.ndarray:
+        rows = waiting()
+        seconds = time.perf_counter() - started
+        if self._layouts.winner is None:
+            self._layouts.note(seconds / pixels)
+        else:
+            self._compiling.note(seconds, len(rows))
+        return rows
+
+    def _use(self, layout: torch.memory_format) -> None:
+        if layout is not self._layout:
+            self._layout = layout
+            self._model.to(memory_format=layout)
 
     def _describe(self, images: Tensor) -> Tensor:
         with self._autocast():
-            return self._rows(images).float()
+            return self._compiling(images).float()
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._dtype is torch.float32:
             return nullcontext()
-        return torch.autocast(self._device.type, self._dtype)
+        return torch.autocast(self.device.type, self._dtype)
 
 
 def _pooling(model: DescriptorModel, text: str) -> tuple[Callable[[Tensor], Tensor], bool]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +15,18 @@ import numpy as np
 
 from imgret.errors import ImagesFailedError, ImgretError, SpaceError
 from imgret.extraction import recipe as recipes
+from imgret.extraction.bottleneck import bottleneck
+from imgret.extraction.filling import Filling
 from imgret.extraction.job import ExtractJob, Say, quiet
-from imgret.extraction.plan import Plan, make_plan
-from imgret.extraction.stream import Clock, Described, default_workers, describe_stream
+from imgret.extraction.plan import Plan, Work, make_plan
+from imgret.extraction.stream import Clock, default_workers, describe_stream
 from imgret.ids import to_bytes
 from imgret.images import files
 from imgret.images.decode import Undecodable
-from imgret.images.files import ImageFile
-from imgret.store.failures import Failure
-from imgret.store.known import recall
-from imgret.store.shard import Shard
-from imgret.store.store import FAILURES_FILE, MANIFEST_FILE, Store
+from imgret.images.files import ImageFile, Listing
+from imgret.store.failures import Failure, Failures
+from imgret.store.known import KnownImages
+from imgret.store.store import FAILURES_FILE, Store
 from imgret.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -55,8 +55,14 @@ class ExtractReport:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     clock: Clock = field(default_factory=Clock)
+    device: str = "cpu"
     recipe: dict[str, Any] = field(default_factory=dict)
     trained: bool = True
+
+    @property
+    def bottleneck(self) -> str:
+        """What took the time, in words."""
+        return bottleneck(self.clock, self.seconds, self.clock.decoded, self.recipe, self.device)
 
     @property
     def failed(self) -> int:
@@ -73,66 +79,73 @@ class ExtractReport:
 
 def run(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) -> ExtractReport:
     """Bring a store up to date with the images given (see ExtractJob)."""
-    listing = files.find(job.images, list_file=job.list_file, root=job.root, part=job.part)
+    listing = files.find(job.images, list_file=job.list_file, root=job.root, part=job.part, offline=job.offline)
     report = ExtractReport(job.output, len(listing.images), listing.others, notes=listing.notes)
     store = Store.open(job.output) if Store.exists(job.output) else None
     if store is not None:
         recipes.check_asked(job, store.recipe)
     if job.dry_run:
-        _note_plan(report, _dry_plan(job, store, listing.images))
+        _note_plan(report, _dry_plan(job, store, listing))
         return report
     if store is not None:
         with StoreWriter(store) as writer:
-            _update(job, writer, listing.images, report, progress, say)
+            _update(job, writer, listing, report, progress, say)
     else:
         from imgret.extraction.loading import load_for_job, new_store
 
-        _check_folder(job.output)
+        Store.check_free(job.output)
         loaded = load_for_job(job, say)
         with StoreWriter(new_store(job, loaded)) as writer:
-            _update(job, writer, listing.images, report, progress, say, loaded)
+            _update(job, writer, listing, report, progress, say, loaded)
     return report
 
 
-def _check_folder(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise ImgretError(f"{output} is a file; -o wants the folder of the store")
-    for name in (MANIFEST_FILE, FAILURES_FILE, "index.json"):
-        if (output / name).exists():
-            raise ImgretError(f"{output} holds a {name} that is not a store's; name a folder of its own with -o")
-
-
-def _dry_plan(job: ExtractJob, store: Store | None, images: list[ImageFile]) -> Plan:
+def _dry_plan(job: ExtractJob, store: Store | None, listing: Listing) -> Plan:
     if store is None:
-        return Plan(work=list(images))
-    return make_plan(images, store, *recall(store), verify_content=job.verify_content)
+        return Plan(Work(listing.images, all_of_them=True))
+    return _plan(job, listing, store, KnownImages(store), Failures(store.path / FAILURES_FILE))
+
+
+def _plan(job: ExtractJob, listing: Listing, store: Store, known: KnownImages, failures: Mapping[str, Failure]) -> Plan:
+    return make_plan(
+        listing.images,
+        store,
+        known,
+        failures,
+        verify_content=job.verify_content,
+        offline=job.offline,
+        prune=job.prune,
+        roots=listing.roots,
+        archives=listing.archives,
+        part=job.part,
+    )
 
 
 def _note_plan(report: ExtractReport, plan: Plan) -> None:
     report.kept, report.gone, report.to_do = plan.kept, len(plan.gone), len(plan.work)
     report.replaced = plan.changed
     report.added = len(plan.work) - plan.changed
-    report.failures.update(failure.reason for failure in plan.remembered)
+    report.failures.update(plan.remembered)
 
 
 def _update(
     job: ExtractJob,
     writer: StoreWriter,
-    images: list[ImageFile],
+    listing: Listing,
     report: ExtractReport,
     progress: Progress | None,
     say: Say,
     loaded: LoadedDescriber | None = None,
 ) -> None:
     store = writer.store
-    plan = make_plan(images, store, writer.known, writer.failures, verify_content=job.verify_content)
+    plan = _plan(job, listing, store, writer.known, writer.failures)
     for number, folder in plan.moved.items():
-        writer.move_root(number, Path(folder))
-    listed_failures = dict(writer.failures)
-    _forget_outdated_failures(writer, images, plan)
+        writer.move_root(number, folder)
+    for image_id in plan.outdated:
+        writer.failures.forget(image_id)
     report.recipe = store.recipe
     report.kept, report.gone, report.to_do = plan.kept, len(plan.gone), len(plan.work)
-    report.failures.update(failure.reason for failure in plan.remembered)
+    report.failures.update(plan.remembered)
     if plan.work:
         _check_space(store, len(plan.work))
         if loaded is None:
@@ -154,22 +167,11 @@ def _update(
     elif not store.shards:
         writer.save()
     if job.prune and plan.gone:
-        writer.drop(plan.gone)
+        writer.drop(np.frombuffer(plan.gone, np.int64))
         writer.save()
         report.pruned = len(plan.gone)
-    if writer.failures != listed_failures:
-        writer.save()
+    writer.failures.save()
     report.total = store.count
-
-
-def _forget_outdated_failures(writer: StoreWriter, images: list[ImageFile], plan: Plan) -> None:
-    """Drop failures of files that are no more, and of images whose row stands."""
-    listed = {image.id for image in images}
-    work = {image.id for image in plan.work}
-    for failure in list(writer.failures.values()):
-        vanished = failure.id not in listed and not os.path.lexists(failure.path)
-        if vanished or (to_bytes(failure.id) in writer.known and failure.id not in work):
-            del writer.failures[failure.id]
 
 
 def _weights_file(job: ExtractJob) -> str | None:
@@ -190,15 +192,18 @@ def _check_space(store: Store, count: int) -> None:
 def _describe_all(
     job: ExtractJob,
     writer: StoreWriter,
-    work: list[ImageFile],
+    work: Work,
     report: ExtractReport,
     describer: Describer,
     progress: Progress | None,
 ) -> None:
-    roots = {folder: writer.root_number(Path(folder)) for folder in dict.fromkeys(image.root for image in work)}
-    rule = recipes.decode_rule(writer.store.recipe, max_megapixels=job.max_megapixels)
-    rows: list[tuple[ImageFile, Described]] = []
+    recipe = writer.store.recipe
+    rule = recipes.decode_rule(recipe, max_megapixels=job.max_megapixels)
+    filling = Filling(min(job.shard_size, len(work)), writer.store.dim, recipe["store_dtype"])
+    roots: dict[str, int] = {}
     begun = last = time.perf_counter()
+    report.device = describer.device.type
+    describer.expect(len(work), rule.size)
     stream = describe_stream(
         work,
         rule,
@@ -206,17 +211,19 @@ def _describe_all(
         workers=default_workers() if job.workers is None else job.workers,
         batch_size=job.batch_size or describer.batch_size(rule.size),
         clock=report.clock,
+        expected=len(work),
     )
 
     def close_shard() -> None:
-        if rows:
-            replaced = sum(to_bytes(image.id) in writer.known for image, _ in rows)
+        if filling:
             started = time.perf_counter()
-            writer.add(_shard(rows, roots, writer.store))
+            replaced = writer.add(filling.shard())
             report.clock.writing += time.perf_counter() - started
             report.replaced += replaced
-            report.added += len(rows) - replaced
-            rows.clear()
+            report.added += len(filling) - replaced
+            filling.clear()
+        else:
+            writer.failures.save(every_change=False)
 
     try:
         for number, (image, result) in enumerate(stream, 1):
@@ -224,11 +231,13 @@ def _describe_all(
                 _note_failure(writer, image, result)
                 report.failures[result.reason] += 1
             else:
-                rows.append((image, result))
+                if image.root not in roots:
+                    roots[image.root] = writer.root_number(image.root)
+                filling.add(image, result, roots[image.root])
             if progress is not None:
                 progress(number, len(work), report.failed)
             now = time.perf_counter()
-            if len(rows) >= job.shard_size or now - last > job.shard_seconds:
+            if len(filling) >= job.shard_size or now - last > job.shard_seconds:
                 close_shard()
                 last = now
     except BaseException:
@@ -243,28 +252,7 @@ def _describe_all(
 
 
 def _note_failure(writer: StoreWriter, image: ImageFile, why: Undecodable) -> None:
-    raw = to_bytes(image.id)
-    if raw in writer.known and not why.retry:
-        writer.drop([raw])  # the file changed into something unreadable: its old row describes nothing
-    writer.failures[image.id] = Failure(
-        image.id, image.path, why.reason, why.message, image.bytes, image.mtime_ns, why.retry
-    )
-
-
-def _shard(rows: list[tuple[ImageFile, Described]], roots: dict[str, int], store: Store) -> Shard:
-    images = [image for image, _ in rows]
-    found = [described for _, described in rows]
-    boxes = None
-    if any(image.box for image in images):
-        boxes = np.array([image.box or (-1, -1, -1, -1) for image in images], np.int32)
-    return Shard(
-        ids=[to_bytes(image.id) for image in images],
-        descriptors=np.stack([one.descriptor for one in found]).astype(store.recipe["store_dtype"]),
-        width=np.array([one.width for one in found], np.int32),
-        height=np.array([one.height for one in found], np.int32),
-        bytes=np.array([image.bytes for image in images], np.int64),
-        mtime_ns=np.array([image.mtime_ns for image in images], np.int64),
-        root=np.array([roots[image.root] for image in images], np.uint16),
-        sha256=np.frombuffer(b"".join(one.sha256 for one in found), np.uint8).reshape(-1, 32),
-        box=boxes,
-    )
+    places = writer.known.find([to_bytes(image.id)])
+    if places[0] >= 0 and not why.retry:
+        writer.drop(places)  # the file changed into something unreadable: its old row describes nothing
+    writer.failures.add(Failure(image.id, image.path, why.reason, why.message, image.bytes, image.mtime_ns, why.retry))

@@ -23,7 +23,7 @@ STORE_DTYPE = "float16"
 class ExtractJob:
     """One extraction. None means: as the store was begun, or else the default named in brackets.
 
-    images            folders, files, globs, `.tar` files, '-' for a list on stdin
+    images            folders, files, globs, `.tar` and `.zip` files, URLs, '-' for a list on stdin
     output            folder of the store
     model             a name from `imgret models`, or a weights file
     backbone          a timm name [the model's own]
@@ -35,10 +35,12 @@ class ExtractJob:
     refine            changes to the trained model (`parse_refinements`), or 'none' ['none']
     precision         'fp32', 'bf16', 'fp16' or 'auto' ['auto': bf16 where the processor has it]
     exif              'apply' or 'ignore' the orientation noted in a file ['apply']
-    decode            'scaled' lets JPEG decode at 1/2, 1/4, 1/8; 'exact' decodes every pixel ['scaled']
+    decode            'scaled' lets JPEG decode at 1/2, 1/4, 1/8; 'exact' decodes every pixel; 'device' leaves the work
+                      to the device ['scaled']
     store_dtype       'float16' or 'float32' ['float16']
     workers           decode processes; None: one per core; 0: decode in this process
     batch_size        images of equal size described at once; None: as `Describer` says
+    compile           the model first; None: where the images are so many that it pays
     shard_size        images a shard; a shard also closes after `shard_seconds` of work
     part              (I, N): only the images with sha256(id) mod N == I - 1
     """
@@ -64,7 +66,7 @@ class ExtractJob:
     workers: int | None = None
     batch_size: int | None = None
     device: str = "auto"
-    compile: bool = False
+    compile: bool | None = None
     shard_size: int = 8192
     shard_seconds: float = 60.0
     max_megapixels: float = 250.0

@@ -39,7 +39,7 @@ def load_for_job(job: ExtractJob, say: Say) -> LoadedDescriber:
     name = job.model or (weights if is_weights_file(weights) else DEFAULT_MODEL)
     loaded = load_model(name, backbone=job.backbone, weights=weights, seed=job.seed or 0, offline=job.offline, say=say)
     recipe = recipes.build(job, loaded.identity, loaded.image_size, job.precision or "auto")
-    return _ready(loaded, recipe, job.device, job.compile)
+    return _ready(loaded, recipe, job.device, job.compile, say)
 
 
 def load_for_recipe(
@@ -50,7 +50,7 @@ def load_for_recipe(
     device: str = "auto",
     weights: str | None = None,
     offline: bool = False,
-    compile: bool = False,
+    compile: bool | None = False,
     where: Path | str = "the store",
 ) -> LoadedDescriber:
     """The model a recipe names, checked to be the very same; `weights` says where its file is now."""
@@ -76,13 +76,13 @@ def load_for_recipe(
             say=say,
             arguments=recipe["arguments"],
         )
-    ready = _ready(loaded, recipe, device, compile)
+    ready = _ready(loaded, recipe, device, compile, say)
     recipes.check_same(Path(where), {key: recipe[key] for key in ready.identity}, ready.identity)
     return ready
 
 
 def _ready_from_package(
-    recipe: Mapping[str, Any], say: Say, device: str, weights: str | None, compile: bool, where: Path | str
+    recipe: Mapping[str, Any], say: Say, device: str, weights: str | None, compile: bool | None, where: Path | str
 ) -> LoadedDescriber:
     """The model that ships, or that of another version of imgret in the file `weights`."""
     made_with = recipe["weights"]
@@ -92,16 +92,18 @@ def _ready_from_package(
             f"{where} was made with the {made_with['name']} that another version of imgret ships; extract again into "
             "a new store, or give that version's file with --weights FILE"
         )
-    ready = _ready(loaded, recipe, device, compile)
+    ready = _ready(loaded, recipe, device, compile, say)
     return replace(ready, identity={**ready.identity, "weights": dict(made_with)})
 
 
-def _ready(loaded: LoadedModel, recipe: Mapping[str, Any], device: str, compile: bool) -> LoadedDescriber:
+def _ready(
+    loaded: LoadedModel, recipe: Mapping[str, Any], device: str, compile: bool | None, say: Say
+) -> LoadedDescriber:
     place = resolve_device(device)
     resolved = resolve_precision(recipe["precision"], place)
     model = refine(loaded.model, parse_refinements(recipe["refine"])) if "refine" in recipe else loaded.model
     return LoadedDescriber(
-        describer=Describer(model, place, resolved, recipe["scales"], compile, recipe.get("scale_pooling", AUTO)),
+        describer=Describer(model, place, resolved, recipe["scales"], compile, recipe.get("scale_pooling", AUTO), say),
         identity=dict(loaded.identity),
         origin=dict(loaded.origin),
         dim=model.dim,

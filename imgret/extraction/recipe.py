@@ -131,7 +131,8 @@ def decode_rule(recipe: Mapping[str, Any], *, max_megapixels: float = 250.0, cro
     return DecodeRule(
         size=recipe["image_size"],
         exif=recipe["exif"] == "apply",
-        scaled=recipe["decode"] == "scaled",
+        scaled=recipe["decode"] != "exact",
+        device=recipe["decode"] == "device",
         max_pixels=int(max_megapixels * 1e6),
         crop=crop or recipe["crop"],
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
+
     from imgret.extraction.describe import Describer
 
 VARIANTS = 8
@@ -27,9 +29,18 @@ def turned(pixels: np.ndarray) -> Iterator[np.ndarray]:
 class TurnedDescriber:
     """A Describer of all eight variants: it takes eight times as long, never more images at once."""
 
+    ahead = 0
+
     def __init__(self, describer: Describer) -> None:
         self._describer = describer
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    @property
+    def device(self) -> torch.device:
+        return self._describer.device
+
+    def begin(self, pixels: np.ndarray | torch.Tensor) -> Callable[[], np.ndarray]:
         """[B, H, W, 3] uint8 RGB -> [B, 8 D] float32, eight unit descriptors an image in the order of `turned`."""
-        return np.concatenate([self._describer(variant) for variant in turned(pixels)], axis=1)
+        if not isinstance(pixels, np.ndarray):
+            pixels = pixels.cpu().numpy()
+        waits = [self._describer.begin(variant) for variant in turned(pixels)]
+        return lambda: np.concatenate([wait() for wait in waits], axis=1)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from imgret.images.decode import Decoded
 
 
@@ -20,25 +18,25 @@ class SizeBatches:
     def __init__(self, batch_size: int, limit: int) -> None:
         self._batch_size = batch_size
         self._limit = max(limit, batch_size)
-        self._groups: dict[tuple[int, ...], list[tuple[int, Decoded]]] = {}
+        self._groups: dict[tuple[int, int], list[tuple[int, Decoded]]] = {}
         self._waiting = 0
 
-    def add(self, key: int, image: Decoded) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Take an image in; yield (keys, pixels [B, H, W, 3] uint8) for each batch that is now due."""
-        group = self._groups.setdefault(image.pixels.shape, [])
+    def add(self, key: int, image: Decoded) -> Iterator[tuple[list[int], list[Decoded]]]:
+        """Take an image in; yield (keys, images) for each batch that is now due."""
+        group = self._groups.setdefault(image.size, [])
         group.append((key, image))
         self._waiting += 1
         if len(group) >= self._batch_size:
-            yield self._take(image.pixels.shape)
+            yield self._take(image.size)
         elif self._waiting >= self._limit:
             yield self._take(min(self._groups, key=lambda size: self._groups[size][0][0]))
 
-    def flush(self) -> Iterator[tuple[list[int], np.ndarray]]:
+    def flush(self) -> Iterator[tuple[list[int], list[Decoded]]]:
         """Yield everything that still waits."""
         while self._groups:
             yield self._take(next(iter(self._groups)))
 
-    def _take(self, size: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
+    def _take(self, size: tuple[int, int]) -> tuple[list[int], list[Decoded]]:
         group = self._groups.pop(size)
         self._waiting -= len(group)
-        return [key for key, _ in group], np.stack([image.pixels for _, image in group])
+        return [key for key, _ in group], [image for _, image in group]

@@ -10,21 +10,21 @@ colour profiles are not applied. The aspect is kept and nothing is enlarged.
 from __future__ import annotations
 
 import builtins
-import errno
 import hashlib
 import io
 import math
 import os
-import stat
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imgret.images.files import EXTENSIONS, RAW_EXTENSIONS, Box, ImageFile
+from imgret.images import jpeg
+from imgret.images.image_file import EXTENSIONS, RAW_EXTENSIONS, Box, ImageFile
+from imgret.images.reading import RefusedError, Undecodable, read_bytes
+from imgret.images.unfinished import MOST_BYTES, Rest, is_ordinary_jpeg, nearly
 
-_MOST_BYTES = 2 << 30  # of a file; it is read whole
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,6 +62,9 @@ class DecodeRule:
                   who resize it again anyway
     crop          'own': a box is an image of its own, its longer side becomes `size`;
                   'full': a box is scaled as its whole image would be (the revisited Oxford/Paris rule)
+    fast          let simplejpeg decode where it is installed and no resize follows; the pixels are the same
+    device        leave the last resize to the device, see `Decoded.rest`
+    encoded       leave ordinary JPEGs to it as they are
     """
 
     size: int
@@ -70,86 +73,59 @@ class DecodeRule:
     max_pixels: int = 250_000_000
     slack: float = 1.0
     crop: str = "own"
+    fast: bool = True
+    device: bool = False
+    encoded: bool = False
+
+    @property
+    def most_bytes(self) -> int:
+        """That `Decoded.pixels` have: without `slack`, and but for very long and narrow images."""
+        return max((12 if self.device else 3) * self.size**2, MOST_BYTES if self.encoded else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels [H, W, 3] uint8 RGB, with the facts a shard keeps (size upright and before any crop)."""
+    """Pixels [H, W, 3] uint8 RGB, with the facts a shard keeps (size upright and before any crop).
+
+    `rest` is what the device has yet to do; `pixels` may be [n] uint8 then, the bytes of a JPEG.
+    """
 
     pixels: np.ndarray
     width: int
     height: int
     bytes: int
     sha256: builtins.bytes
+    rest: Rest | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the pixels in the end."""
+        return (self.pixels.shape[1], self.pixels.shape[0]) if self.rest is None else self.rest.size
 
 
-@dataclass(frozen=True, slots=True)
-class Undecodable:
-    """Why there are no pixels; `retry` says that the reason may pass without the file changing."""
+def decode(image: ImageFile, rule: DecodeRule, data: bytes | None = None) -> Decoded | Undecodable:
+    """Read and decode one image; `data` are its bytes where they are at hand.
 
-    reason: str
-    message: str
-    retry: bool = False
-
-
-class _RefusedError(Exception):
-    def __init__(self, reason: str, message: str, retry: bool = False) -> None:
-        super().__init__(message)
-        self.why = Undecodable(reason, message, retry)
-
-
-def decode(image: ImageFile, rule: DecodeRule) -> Decoded | Undecodable:
-    """Read and decode one image. Never raises for anything that is wrong with the image."""
+    Never raises for anything that is wrong with the image.
+    """
     try:
-        data = read_bytes(image)
+        data = read_bytes(image) if data is None else data
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is no reason to talk from a worker
-            pixels, width, height = _pixels(data, image, rule)
-        return Decoded(pixels, width, height, len(data), hashlib.sha256(data).digest())
-    except _RefusedError as refused:
+            pixels, width, height, rest = _pixels(data, image, rule)
+        return Decoded(pixels, width, height, len(data), hashlib.sha256(data).digest(), rest)
+    except RefusedError as refused:
         return refused.why
     except MemoryError:
         return Undecodable("too_large", "not enough memory to decode it", retry=True)
 
 
-def content_sha256(image: ImageFile) -> bytes | None:
-    """SHA-256 of the image's bytes, None when they cannot be read."""
-    try:
-        return hashlib.sha256(read_bytes(image)).digest()
-    except _RefusedError:
-        return None
-
-
-def read_bytes(image: ImageFile) -> bytes:
-    """The bytes of a file or tar member; _RefusedError with the reason when they cannot be had."""
-    try:
-        if not stat.S_ISREG(os.stat(image.path).st_mode):
-            raise _RefusedError("unreadable", "not a regular file")
-        if image.bytes > _MOST_BYTES:
-            raise _RefusedError("too_large", f"the file has {image.bytes / 1e9:.1f} GB", retry=True)
-        with open(image.path, "rb") as file:
-            if image.offset is None:
-                data = file.read()
-            else:
-                file.seek(image.offset)
-                data = file.read(image.bytes)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise _RefusedError("missing", "no such file", retry=True) from None
-        raise _RefusedError("unreadable", f"cannot be read: {error.strerror}", retry=True) from None
-    if not data:
-        raise _RefusedError("empty", "the file has no bytes")
-    if image.offset is not None and len(data) < image.bytes:
-        raise _RefusedError("truncated", "the archive ends inside this member")
-    return data
-
-
-def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray, int, int]:
+def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray, int, int, Rest | None]:
     picture = _open(data, image)
     with picture:
         width, height = picture.size
         if width * height > rule.max_pixels:
-            raise _RefusedError(
+            raise RefusedError(
                 "too_large",
                 f"{width} x {height} is {width * height / 1e6:.0f} megapixels, the limit "
                 f"is {rule.max_pixels / 1e6:.0f}; raise it with --max-megapixels",
@@ -164,28 +140,37 @@ def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray
             reference = region if rule.crop == "own" else (width, height)
             factor = min(1.0, rule.size / max(reference))
             target = (max(1, round(region[0] * factor)), max(1, round(region[1] * factor)))
-            if rule.scaled:
+            if rule.encoded and is_ordinary_jpeg(picture, data) and not _cut_short(data):
+                return np.frombuffer(data, np.uint8), width, height, Rest(target, turn, box)
+            if rule.scaled and not (rule.device and box):
                 _draft(picture, factor)
+            if rule.fast and turn is None and box is None and _is_plain_jpeg(picture) and _near(picture, target, rule):
+                found = jpeg.pixels(data, picture.size)
+                if found is not None:
+                    return found, width, height, None
             picture.load()
+            if rule.device:
+                pixels = nearly(_rgb(picture), turn, box, target)
+                return np.array(pixels), width, height, None if pixels.size == target else Rest(target)
             pixels = _resize(_rgb(picture), turn, box, (width, height), target, rule)
-        except _RefusedError:
+        except RefusedError:
             raise
         except Exception as error:  # on damaged files Pillow's many readers raise nearly anything
-            raise _RefusedError(_damage(data, error), str(error) or type(error).__name__) from None
-    return np.asarray(pixels), width, height
+            raise RefusedError(_damage(data, error), str(error) or type(error).__name__) from None
+    return np.asarray(pixels), width, height, None
 
 
 def _open(data: bytes, image: ImageFile) -> Image.Image:
     extension = os.path.splitext(image.id.split("#")[0])[1][1:].lower()
     if extension in RAW_EXTENSIONS:  # Pillow would take many of them for TIFF and give the thumbnail
-        raise _RefusedError("unsupported", f"camera raw files (.{extension}) are not read; export them as JPEG")
+        raise RefusedError("unsupported", f"camera raw files (.{extension}) are not read; export them as JPEG")
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # max_pixels is the limit here
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         pass
     except Exception as error:  # see _pixels
-        raise _RefusedError(_damage(data, error), str(error) or type(error).__name__) from None
+        raise RefusedError(_damage(data, error), str(error) or type(error).__name__) from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
@@ -193,14 +178,14 @@ def _open(data: bytes, image: ImageFile) -> Image.Image:
             try:
                 return Image.open(io.BytesIO(data))
             except Exception as error:  # see _pixels
-                raise _RefusedError(_damage(data, error), str(error)) from None
+                raise RefusedError(_damage(data, error), str(error)) from None
         if data[8:12] not in (b"avif", b"avis"):
-            raise _RefusedError("unsupported", "HEIC is read with: pip install 'imgret[heic]'", retry=True)
+            raise RefusedError("unsupported", "HEIC is read with: pip install 'imgret[heic]'", retry=True)
     if data.startswith(_MAGIC):
-        raise _RefusedError("truncated" if _cut_short(data) else "unreadable", "the file is damaged at its beginning")
+        raise RefusedError("truncated" if _cut_short(data) else "unreadable", "the file is damaged at its beginning")
     if extension in EXTENSIONS:
-        raise _RefusedError("unreadable", "the content is no image that can be recognised")
-    raise _RefusedError("unsupported", "not a kind of image that Pillow reads", retry=True)
+        raise RefusedError("unreadable", "the content is no image that can be recognised")
+    raise RefusedError("unsupported", "not a kind of image that Pillow reads", retry=True)
 
 
 def _register_heif() -> bool:
@@ -249,7 +234,7 @@ def _checked(box: Box | None, width: int, height: int) -> Box | None:
         return None
     x1, y1, x2, y2 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
     if x1 >= x2 or y1 >= y2:
-        raise _RefusedError("unreadable", f"the box {box} lies outside the {width} x {height} image")
+        raise RefusedError("unreadable", f"the box {box} lies outside the {width} x {height} image")
     return x1, y1, x2, y2
 
 
@@ -257,6 +242,15 @@ def _draft(picture: Image.Image, factor: float) -> None:
     """Let libjpeg decode at the smallest scale that is still at least the size wanted."""
     width, height = picture.size
     picture.draft(None, (max(1, int(width * factor)), max(1, int(height * factor))))
+
+
+def _is_plain_jpeg(picture: Image.Image) -> bool:
+    return picture.format == "JPEG" and picture.mode == "RGB"
+
+
+def _near(picture: Image.Image, size: tuple[int, int], rule: DecodeRule) -> bool:
+    """Whether a picture is left as it is, for it has the size that is wanted, or nearly."""
+    return all(one <= has <= rule.slack * one for one, has in zip(size, picture.size, strict=True))
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -309,8 +303,7 @@ def _resize(
             min(edges[3] - top, picture.height),
         )
     size = (target[1], target[0]) if turn in _SWAPS else target
-    near = size[0] <= picture.width <= rule.slack * size[0] and size[1] <= picture.height <= rule.slack * size[1]
-    if region is not None or not near:
+    if region is not None or not _near(picture, size, rule):
         gap = 3.0 if rule.scaled else None
         picture = picture.resize(size, Image.Resampling.BICUBIC, box=region, reducing_gap=gap)
     return picture if turn is None else picture.transpose(turn)

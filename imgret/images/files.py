@@ -1,322 +1,192 @@
-"""Find the images of a collection: folders, files, globs, tar archives, lists, standard input."""
+"""Find the images of a collection: folders, files, globs, archives, lists, standard input, URLs."""
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import os
-import stat
 import sys
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
+from typing import IO
 
 from imgret.errors import InputError
 from imgret.ids import escape
+from imgret.images import archives, folders, lists, remote
+from imgret.images.braces import expand
+from imgret.images.image_file import EXTENSIONS, RAW_EXTENSIONS, Box, ImageFile, is_image
+from imgret.images.listing import Images, Listing, in_part
+from imgret.images.lists import Listed
+from imgret.places import is_archive, is_url, local, unfolded
 
-RAW_EXTENSIONS = frozenset(["cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2", "pef", "srw"])
-EXTENSIONS = RAW_EXTENSIONS | frozenset(
-    [
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "png",
-        "apng",
-        "webp",
-        "gif",
-        "bmp",
-        "dib",
-        "tif",
-        "tiff",
-        "ppm",
-        "pgm",
-        "pbm",
-        "pnm",
-        "pcx",
-        "tga",
-        "jp2",
-        "j2k",
-        "jpx",
-        "jpf",
-        "avif",
-        "avifs",
-        "heic",
-        "heics",
-        "heif",
-        "heifs",
-        "hif",
-        "jxl",
-        "ico",
-        "icns",
-        "sgi",
-        "dds",
-        "psd",
-        "qoi",
-        "mpo",
-    ]
-)
-Box = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One image of a collection, as found: not yet opened.
-
-    id          POSIX path relative to `root`
-    path        the file to open (the archive, for a tar member)
-    bytes       its size, -1 when there is no such file
-    mtime_ns    when it was last changed
-    box         crop x1, y1, x2, y2 in pixels of the upright image, right and bottom exclusive
-    offset      where a tar member's bytes begin in the archive
-    """
-
-    id: str
-    path: str
-    root: str
-    bytes: int
-    mtime_ns: int
-    box: Box | None = None
-    offset: int | None = None
-
-    @property
-    def missing(self) -> bool:
-        return self.bytes < 0
-
-
-@dataclass
-class Listing:
-    """What was found: images in order, and what was passed over."""
-
-    images: list[ImageFile] = field(default_factory=list)
-    others: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def roots(self) -> list[str]:
-        """Roots in order of first use."""
-        return list(dict.fromkeys(image.root for image in self.images))
+__all__ = ["EXTENSIONS", "RAW_EXTENSIONS", "Box", "ImageFile", "Images", "Listing", "find", "in_part"]
 
 
 def find(
     inputs: Sequence[str],
     *,
     list_file: Path | None = None,
-    root: Path | None = None,
+    root: Path | str | None = None,
     part: tuple[int, int] | None = None,
+    offline: bool = False,
 ) -> Listing:
-    """The images named by `inputs`: folders, files, globs, `.tar` files, '-' for a list on stdin.
+    """The images named by `inputs`: folders, files, globs, `.tar` and `.zip` files, URLs, '-' for a list on stdin.
 
-    Folders give their images in byte order of the ids; everything else keeps the order given.
-    `root` is what ids are relative to (otherwise: each folder itself, the current folder for the rest).
-    `part` (I, N) keeps the images with sha256(id) mod N == I - 1.
+    Folders give their images in byte order of the ids; everything else keeps the order given. Names may have braces.
+    `root` is what ids are relative to; otherwise each folder or folder's URL itself, the folder of a file's URL, the
+    server or bucket of URLs in lists, and the current folder for the rest. A folder is no root of URLs, nor a URL of
+    files. `part` (I, N) keeps the images with sha256(id) mod N == I - 1. `offline` refuses URLs of other machines.
+    Memory stays bounded: a list or archive is read as a stream, of folders the names in one of them are held.
     InputError for a path that does not exist, an id that occurs twice, or when nothing was found.
     """
-    if root is not None and not os.path.isdir(root):
-        raise InputError(f"--root {root}: no such folder")
-    listing = Listing()
-    base = os.path.abspath(root) if root is not None else None
-    here = base or os.getcwd()
+    base = None if root is None else local(unfolded(root)).rstrip("/") or "/"
+    if base is not None and not is_url(base):
+        if not os.path.isdir(base):
+            raise InputError(f"--root {root}: no such folder")
+        base = os.path.abspath(base)
+    search = _Search(Listing(part=part), base, offline)
     for given in inputs:
         if given == "-":
-            _add_list(listing, sys.stdin.buffer.read(), here, "standard input")
-        elif os.path.isdir(given):
-            _add_folder(listing, given, base or os.path.abspath(given))
-        elif os.path.exists(given):
-            _add_file(listing, given, here)
-        elif glob.has_magic(given):
-            matches = sorted(glob.glob(given, recursive=True), key=os.fsencode)
-            for match in matches:
-                if os.path.isdir(match):
-                    _add_folder(listing, match, here)
-                elif _extension(match) in EXTENSIONS or _extension(match) == "tar":
-                    _add_file(listing, match, here)
-                else:
-                    listing.others += 1
-            if not matches:
-                raise InputError(f"no file matches {escape(given)}; quote the pattern, and use ** to look into folders")
+            search.add_list(sys.stdin.buffer, "standard input")
         else:
-            raise InputError(f"{escape(given)}: no such file or folder")
+            search.add_given(given)
     if list_file is not None:
-        try:
-            content = list_file.read_bytes()
-        except OSError as error:
-            raise InputError(f"the list {list_file} cannot be read: {error.strerror}") from error
-        _add_list(listing, content, here, str(list_file))
-    if not listing.images:
+        search.add_list_file(list_file)
+    listing = search.listing
+    if not listing.found:
         looked = ", ".join(escape(str(name)) for name in (*inputs, *([list_file] if list_file else [])))
         found = f" ({listing.others} other files are there)" if listing.others else ""
-        raise InputError(
-            f"no images found in {looked}{found}; files count by their extension (.jpg, .png, .webp, .tif, ...)"
-        )
-    _refuse_repeats(listing.images)
-    if part is not None:
-        listing.images = [image for image in listing.images if in_part(image.id, part)]
+        why = "; ".join(listing.notes[:3]) or "files count by their extension (.jpg, .png, .webp, .tif, ...)"
+        raise InputError(f"no images found in {looked}{found}; {why}")
+    listing.refuse_repeats()
     return listing
 
 
-def in_part(image_id: str, part: tuple[int, int]) -> bool:
-    """Whether an image belongs to part I of N: sha256(id) mod N == I - 1."""
-    import hashlib
+class _Search:
+    """Where a search stands: what was found, `base` as the root that was asked for, and whether URLs are allowed."""
 
-    index, count = part
-    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest, "big") % count == index - 1
+    def __init__(self, listing: Listing, base: str | None, offline: bool) -> None:
+        self.listing = listing
+        self._base = base
+        self._offline = offline
+        self._cwd = os.getcwd()
 
+    def _root(self, otherwise: str) -> str:
+        """The root to look in: that asked for, unless it is a URL and the place is not, or the other way round."""
+        root = self._base if self._base is not None and is_url(self._base) == is_url(otherwise) else otherwise
+        self.listing.looked_in[root] = None
+        return root
 
-def _id(path: str, root: str) -> str:
-    return os.path.relpath(os.path.abspath(path), root).replace(os.sep, "/")
-
-
-def _extension(name: str) -> str:
-    return os.path.splitext(name)[1][1:].lower()
-
-
-def _add_folder(listing: Listing, folder: str, root: str) -> None:
-    found = []
-    prefix = _id(folder, root)
-    prefix = "" if prefix == "." else prefix + "/"
-    for path, name in _walk(os.path.abspath(folder), "", (), set(), listing):
-        if _extension(name) not in EXTENSIONS:
-            listing.others += 1
-        elif (image := _image(prefix + name, path, root)) is not None:
-            found.append(image)
-    found.sort(key=lambda image: os.fsencode(image.id))
-    listing.images += found
-
-
-def _walk(
-    folder: str, prefix: str, above: tuple[tuple[int, int], ...], linked: set[tuple[int, int]], listing: Listing
-) -> Iterator[tuple[str, str]]:
-    """(path, id) of every visible file below a folder; links are followed, loops are not.
-
-    `above` are the folders on the way here, `linked` those that a link has led to already.
-    """
-    try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        if here in above or (os.path.islink(folder) and here in linked):
-            listing.notes.append(f"{escape(folder)} links to a folder that is looked at already; not followed")
-            return
-        if os.path.islink(folder):
-            linked.add(here)
-        with os.scandir(folder) as entries:
-            inside = [(entry.name, entry.path, _is_folder(entry)) for entry in entries if entry.name[0] != "."]
-    except OSError as error:
-        listing.notes.append(f"{escape(folder)} cannot be read: {error.strerror}")
-        return
-    for name, path, is_folder in inside:
-        if is_folder:
-            yield from _walk(path, f"{prefix}{name}/", (*above, here), linked, listing)
-        else:
-            yield path, prefix + name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, or to what cannot be reached: listed as a file, reported as missing
-        return False
-
-
-def _image(image_id: str, path: str, root: str, box: Box | None = None) -> ImageFile | None:
-    """The image at a path, missing or not; None for pipes, devices and the like."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ImageFile(image_id, path, root, -1, 0, box)
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return ImageFile(image_id, path, root, status.st_size, status.st_mtime_ns, box)
-
-
-def _add_file(listing: Listing, path: str, root: str, box: Box | None = None, image_id: str | None = None) -> None:
-    if box is None and image_id is None and _extension(path) == "tar" and os.path.exists(path):
-        _add_tar(listing, path, root)
-        return
-    default = _id(path, root) + (f"#{box[0]},{box[1]},{box[2]},{box[3]}" if box else "")
-    image = _image(image_id or default, os.path.abspath(path), root, box)
-    if image is None:
-        raise InputError(f"{escape(path)} is neither a file nor a folder")
-    listing.images.append(image)
-
-
-def _add_tar(listing: Listing, path: str, root: str) -> None:
-    """Members are read in place, by offset; nothing is unpacked. Of members with one name the last counts."""
-    archive, full = _id(path, root), os.path.abspath(path)
-    members: dict[str, ImageFile] = {}
-    try:
-        with tarfile.open(path, "r:", errors="surrogateescape") as file:
-            for member in file:
-                name = member.name.removeprefix("./")
-                if member.islnk() and (target := members.get(member.linkname.removeprefix("./"))) is not None:
-                    members[name] = replace(target, id=f"{archive}/{name}")
-                if not member.isreg() or any(part.startswith(".") for part in name.split("/")):
-                    continue
-                if _extension(name) not in EXTENSIONS:
-                    listing.others += 1
-                    continue
-                changed = int(member.mtime * 1e9)
-                members[name] = ImageFile(
-                    f"{archive}/{name}", full, root, member.size, changed, offset=member.offset_data
+    def add_given(self, given: str) -> None:
+        """Add what a word of the command line names."""
+        given = local(given)
+        for name in [given] if _is_there(given) else expand(given):
+            if is_url(name):
+                remote.check(name, self._offline)
+                archives.refuse_compressed(name)
+                folder = not is_archive(name) and remote.is_folder(name)
+                self._add_urls(
+                    [Listed(name.rstrip("/") + "/" if folder else name)], name if folder else remote.parent(name)
                 )
-    except (tarfile.ReadError, OSError) as error:
-        if not members:
-            raise InputError(
-                f"{escape(path)} is not a sound, uncompressed tar archive ({error}); unpack or decompress it first"
-            ) from error
-        listing.notes.append(f"{escape(path)} is cut short ({error}); {len(members)} images of it are listed")
-    listing.images += members.values()
+            elif os.path.isdir(name):
+                folders.add_folder(self.listing, name, self._root(os.path.abspath(name)))
+            elif os.path.exists(name):
+                self._add_file(Listed(name), self._cwd)
+            elif glob.has_magic(name):
+                self._add_glob(name)
+            else:
+                raise InputError(f"{escape(name)}: no such file or folder")
 
+    def _add_glob(self, pattern: str) -> None:
+        matches = sorted(glob.glob(pattern, recursive=True), key=os.fsencode)
+        for match in matches:
+            if os.path.isdir(match):
+                folders.add_folder(self.listing, match, self._root(self._cwd))
+            elif is_image(match) or is_archive(match):
+                self._add_file(Listed(match), self._cwd)
+            else:
+                self.listing.others += 1
+        if not matches:
+            raise InputError(f"no file matches {escape(pattern)}; quote the pattern, and use ** to look into folders")
 
-def _add_list(listing: Listing, content: bytes, root: str, what: str) -> None:
-    """One path a line (or NUL-separated), or CSV with a `path` column. Relative paths start at `root`."""
-    first = content.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf").strip().lower()
-    if b"path" in [column.strip(b' "') for column in first.split(b",")]:
-        _add_csv(listing, content, root, what)
-        return
-    for line in content.split(b"\0" if b"\0" in content else b"\n"):
-        name = os.fsdecode(line.rstrip(b"\r"))
-        if name:
-            _add_file(listing, os.path.join(root, name), root)
-
-
-def _add_csv(listing: Listing, content: bytes, root: str, what: str) -> None:
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    corners = ("x1", "y1", "x2", "y2")
-    for line in _lines(table, what):
-        where = f"{what}, line {table.line_num}"
-        if not line.get("path"):
-            raise InputError(f"{where}: the path is empty")
-        given = [line.get(corner) or None for corner in corners]
+    def add_list_file(self, path: Path) -> None:
+        """Add what a list names."""
         try:
-            numbers = [round(float(value)) for value in given if value is not None]
-        except (ValueError, OverflowError):
-            raise InputError(f"{where}: x1,y1,x2,y2 must be numbers, got {given}") from None
-        if len(numbers) not in (0, 4):
-            raise InputError(f"{where}: give all of x1,y1,x2,y2 or none")
-        if numbers and not (0 <= numbers[0] < numbers[2] < 2**31 and 0 <= numbers[1] < numbers[3] < 2**31):
-            raise InputError(f"{where}: the box {numbers} is empty or begins outside the image")
-        box = (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None
-        _add_file(listing, os.path.join(root, line["path"]), root, box, line.get("id") or None)
+            file = open(path, "rb")  # noqa: SIM115  # closed below: only its opening is tried
+        except OSError as error:
+            raise InputError(f"the list {path} cannot be read: {error.strerror}") from error
+        with file:
+            self.add_list(file, str(path))
+
+    def add_list(self, file: IO[bytes], what: str) -> None:
+        """Add what the list in an open file names. Relative paths start at the root asked for, or here."""
+        start = self._base or self._cwd
+        entries = (found for entry in lists.entries(file, what) for found in _expanded(entry, start))
+        while some := list(islice(entries, remote.BATCH)):
+            for of_urls, together in groupby(some, lambda entry: is_url(_joined(start, entry.path))):
+                if of_urls:
+                    self._add_urls([entry._replace(path=_joined(start, entry.path)) for entry in together])
+                else:
+                    for entry in together:
+                        self._add_file(entry._replace(path=local(entry.path)), start)
+
+    def _add_file(self, entry: Listed, start: str) -> None:
+        """Add a file, an archive or, from a list, a folder, its path relative to `start`. Missing ones count too."""
+        root = self._root(self._cwd)
+        image_id, path = folders.place(entry.path, start, root)
+        plain = entry.id is None and entry.box is None
+        # looked at in every part: a folder or archive has images of parts that its own name is not in
+        image = folders.look(entry.id or _boxed(image_id, entry.box), path, root, entry.box)
+        if image is None:
+            if not (plain and os.path.isdir(path)):
+                raise InputError(f"{escape(entry.path)} is neither a file nor a folder")
+            folders.add_folder(self.listing, path, root)
+            return
+        if plain:
+            archives.refuse_compressed(path)
+        if plain and is_archive(path) and not image.missing:
+            archives.add_archive(self.listing, path, image_id, root)
+        elif self.listing.takes(image.id):
+            self.listing.images.append(image)
+
+    def _add_urls(self, entries: Sequence[Listed], root: str | None = None) -> None:
+        """Add files, archives and folders (ending with '/') by their URLs; those of files are asked for together."""
+        waiting: list[tuple[Listed, str, str]] = []
+        for entry in entries:
+            url = entry.path
+            remote.check(url, self._offline)
+            base = self._root((root or remote.server(url)).rstrip("/"))
+            plain = entry.id is None and entry.box is None
+            if plain:
+                archives.refuse_compressed(url)
+            if plain and is_archive(url):
+                archives.add_archive(self.listing, url, remote.relative_id(url, base), base)
+            elif plain and url.endswith("/"):
+                remote.add_folder(self.listing, url, base)
+            elif self.listing.takes(image_id := entry.id or _boxed(remote.relative_id(url, base), entry.box)):
+                waiting.append((entry, image_id, base))
+        facts = remote.look([entry.path for entry, _, _ in waiting])
+        for (entry, image_id, base), (size, changed) in zip(waiting, facts, strict=True):
+            self.listing.images.append(ImageFile(image_id, entry.path, base, size, changed, entry.box))
 
 
-def _lines(table: csv.DictReader[str], what: str) -> Iterator[dict[str, str]]:
-    try:
-        yield from table
-    except csv.Error as error:
-        raise InputError(f"{what}, line {table.line_num}: {error}") from error
+def _is_there(name: str) -> bool:
+    """Whether a name, or files that match it, are there with its braces as they are."""
+    globbed = "{" in name and not is_url(name) and glob.has_magic(name)
+    return os.path.lexists(name) or (globbed and any(True for _ in glob.iglob(name, recursive=True)))
 
 
-def _refuse_repeats(images: Iterable[ImageFile]) -> None:
-    seen: dict[str, ImageFile] = {}
-    for image in images:
-        other = seen.setdefault(image.id, image)
-        if other is not image:
-            raise InputError(
-                f"two images have the id {escape(image.id)}: {escape(other.path)} and {escape(image.path)}; "
-                "ids are paths relative to each folder given, so give a common folder with --root"
-            )
+def _joined(start: str, path: str) -> str:
+    return path if is_url(path) or os.path.isabs(path) or not is_url(start) else f"{start}/{path}"
+
+
+def _expanded(entry: Listed, start: str) -> Iterator[Listed]:
+    """An entry, or those that its braces stand for."""
+    if "{" not in entry.path or entry != Listed(entry.path) or os.path.lexists(os.path.join(start, entry.path)):
+        yield entry
+    else:
+        yield from map(Listed, expand(entry.path))
+
+
+def _boxed(image_id: str, box: Box | None) -> str:
+    return image_id if box is None else f"{image_id}#{box[0]},{box[1]},{box[2]},{box[3]}"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import faiss
+import numpy as np
+
+from imgret import __version__
 from imgret.errors import IndexFileError, StoreBusyError
 from imgret.indexes import writing
 from imgret.indexes.dba import Dba, dba_of, remove_plain_folder
 from imgret.indexes.files import Index
-from imgret.indexes.generation import Job
-from imgret.indexes.kinds import ASKED, Choice, choose
-from imgret.indexes.plan import Plan, from_scratch, update, why_rebuild
-from imgret.indexes.rows import Progress, gather
+from imgret.indexes.generation import How, Job
+from imgret.indexes.kinds import ASKED, INDEX_KINDS, Choice, budget_of, choose
+from imgret.indexes.plan import Plan, from_scratch, keeps_base, update, why_rebuild
+from imgret.indexes.rows import Progress, Rows, gather
+from imgret.indexes.snapshots import FORM, Snapshots
 from imgret.indexes.structure import create
 from imgret.store.lock import WriterLock
 from imgret.store.store import Store
@@ -29,9 +36,12 @@ class IndexReport:
 
     changed          False when the index held the stores already and nothing was written
     rebuilt_because  why an existing index was made anew, else None
-    count            live rows; `dead` are rows left out of every search until the next rebuild
+    count            live rows; `dead` are rows left out of every search until the index is compacted or made anew
+    tail             rows that came after the base was written, and are compared with one by one
+    resumed          rows that an interrupted build had added already, None where nothing was resumed
+    trials           the kinds that were tried before this one was chosen now, as in index.json
     recall           as in index.json: "recall@10" (None where there is nothing to find), "queries",
-                     "target", "reached", "how"
+                     "target", "reached", "how"; "later" rows have come since it was measured
     whitening        as in index.json: the card of the whitening, or None
     dba              what the rows were augmented with, or None
     graph            neighbours a row in the graph, or None
@@ -53,6 +63,9 @@ class IndexReport:
     whitening: dict[str, Any] | None = None
     dba: Dba | None = None
     graph: int | None = None
+    tail: int = 0
+    resumed: int | None = None
+    trials: list[dict[str, Any]] = field(default_factory=list)
 
 
 def build(
@@ -68,28 +81,32 @@ def build(
     dba: Dba | Literal["none"] | None = None,
     graph: int | None = None,
     add_only: bool = False,
+    compact: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> IndexReport:
     """Make the INDEX at `output` hold exactly the live rows of the stores (with `add_only`, at least them).
 
     kind or factory  a row of INDEX_KINDS or "auto", or a FAISS factory string
-    max_memory       bytes for the index as searched; half of the physical memory by default
+    max_memory       bytes for the index as searched; as before, else half of the physical memory
     target_recall    of recall@10 against exact search; the search parameters are tuned to it [0.95]
     seed             of samples and clustering [0]
     whitening        what descriptors and, later, queries pass through; "none" for none
     dba              what descriptors are augmented with after that, but queries are not; "none" for nothing
     graph            neighbours a row in a graph that is stored with the index, of the vectors that are searched;
                      0 for no graph
-    verify           hash every shard before it is used
+    compact          write one base of all live rows, without a tail and without rows that no longer count
+    verify           hash every shard before it is used, but for those that the index holds already
     progress         called as progress(what, done, total)
 
-    A target, seed, whitening, dba or graph that is not said is that of the existing index, as is a kind that was
-    asked for by name.
+    A target, memory, seed, whitening, dba or graph that is not said is that of the existing index, as is a kind that
+    was asked for by name.
     An existing index keeps the rows whose shard and place are unchanged, adds the others, and leaves out
-    what the stores no longer hold; `rebuilt_because` says when it had to be made anew, as an augmented index
+    what the stores no longer hold. A large one keeps the files of its base: a few new rows go into a tail beside
+    it, until there are too many. `rebuilt_because` says when it had to be made anew, as an augmented index
     is for every change of rows. A graph is made anew with the rows, or by itself. Readers are not
-    disturbed. The same stores, arguments and seed give the same index, except that hnsw is built by several
+    disturbed. A build that is cut off goes on where its last snapshot was taken when the same is asked for again.
+    The same stores, arguments and seed give the same index, except that hnsw is built by several
     threads and is alike, not equal.
 
     IndexFileError, StoreError, WhiteningError or UnknownNameError for whatever a user can fix.
@@ -118,21 +135,20 @@ def build(
         if kind == "auto" and factory is None and before["why"] == ASKED:
             kind, factory = ("auto", before["factory"]) if before["kind"] == "custom" else (before["kind"], None)
         target_recall = before["recall"]["target"] if target_recall is None else target_recall
+        max_memory = before.get("max_memory") if max_memory is None else max_memory
         seed = before["seed"] if seed is None else seed
         dba = dba_of(before) if dba is None else dba
         graph = before.get("graph") if graph is None else graph
     target_recall, seed, graph = target_recall or TARGET_RECALL, seed or 0, graph or 0
     dba = None if dba == "none" else dba
-    rows = gather(stores, verify=verify, whitening=None if whitening == "none" else whitening, progress=progress)
-    dim = rows.dim
-
-    def chosen(count: int) -> Choice:
-        if factory is not None:
-            return Choice("custom", factory, ASKED)
-        return choose(count, dim, max_memory, kind)
-
+    sound = frozenset(before["shards"]) if before is not None else frozenset()
+    whitening = None if whitening == "none" else whitening
+    wish = _Wish(kind, factory, max_memory, target_recall, seed, progress)
+    if not add_only and (count := sum(store.count for store in stores)):  # refused before anything is read
+        wish.quick(count, stores[0].dim if whitening is None else whitening.dim)
+    rows = gather(stores, verify=verify, sound=sound, whitening=whitening, progress=progress)
     if before is None:
-        create(chosen(len(rows)).factory, dim, seed)  # refused now rather than after making a folder
+        create(wish.quick(len(rows), rows.dim).factory, rows.dim, seed)  # refused now rather than after making a folder
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -143,27 +159,117 @@ def build(
             scratch = from_scratch(rows)
             old = Index.open(output) if Index.exists(output) else None
             plan = update(old, rows, add_only) if old is not None else scratch
-            choice = chosen(plan.count)
-            job = Job(output, rows, plan, choice, seed, target_recall, max_memory, dba, graph, progress)
+            choice = wish.quick(plan.count, rows.dim) if old is None else wish.kept(old, plan.count)
             reason = None if old is None else why_rebuild(old, plan, choice, factory, seed, rows, dba)
-            if reason is not None:
-                job = replace(job, plan=scratch)
-            elif old is not None and _unchanged(old, job):
-                return _report(old, plan, changed=False, reason=None)
-            return _report(job.run(old, anew=reason is not None), job.plan, changed=True, reason=reason)
+            how: How = "anew"
+            if old is not None and reason is None:
+                compact = compact and bool(old.tail or len(plan.deleted))
+                if not compact and _unchanged(old, plan, target_recall, graph):
+                    writing.discard(output, old.about["files"])  # what a build that was given up has left
+                    if old.about.get("max_memory") != max_memory:
+                        writing.publish(output, old.about | {"max_memory": max_memory})
+                    return _report(old, plan, changed=False, reason=None)
+                tailed = not (compact or graph or old.about.get("graph")) and keeps_base(old, plan)
+                how = "compacted" if compact else "tail" if tailed else "grown"
+            trials, snapshots = [], None
+            changes = plan
+            if how == "anew":
+                plan, snapshots = scratch, Snapshots(output, wish.key(rows, dba)) if dba is None else None
+                if snapshots is not None and snapshots.choice is not None:
+                    choice, trials = snapshots.choice, snapshots.trials
+                else:
+                    choice, trials = wish.planned(rows)
+                if old is not None:  # the reason may be the kind, which is known only now
+                    reason = why_rebuild(old, changes, choice, factory, seed, rows, dba) or reason
+            job = Job(
+                output,
+                rows,
+                plan,
+                choice,
+                how,
+                seed,
+                target_recall,
+                max_memory,
+                dba,
+                graph,
+                progress,
+                trials,
+                snapshots,
+            )
+            index = job.run(old)
+            resumed = None if snapshots is None else snapshots.resumed
+            return _report(index, plan, changed=True, reason=reason, resumed=resumed, trials=trials)
     except StoreBusyError as error:
         raise IndexFileError(f"{str(error).partition(';')[0]}; wait for it to end") from None
 
 
-def _unchanged(old: Index, job: Job) -> bool:
-    plan, was = job.plan, old.about
+@dataclass(frozen=True)
+class _Wish:
+    """What is asked for, and the kind that answers it."""
+
+    kind: str
+    factory: str | None
+    max_memory: int | None
+    target: float
+    seed: int
+    progress: Progress | None
+
+    def quick(self, count: int, dim: int) -> Choice:
+        """The kind by count, dimension and memory alone."""
+        if self.factory is not None:
+            return Choice("custom", self.factory, ASKED)
+        return choose(count, dim, self.max_memory, self.kind)
+
+    def kept(self, old: Index, count: int) -> Choice:
+        """The kind of an index that changes: the one it has, where that was chosen for it and still fits."""
+        quick, was = self.quick(count, old.dim), old.about
+        asked = self.kind != "auto" or self.factory is not None or was["why"] == ASKED
+        outgrown = was["kind"] == "flat" and not was.get("trials")  # it was flat because it was small
+        if asked or outgrown or quick.kind == "flat" or was["kind"] not in INDEX_KINDS:
+            return quick
+        fits = INDEX_KINDS[was["kind"]].memory(count, old.dim) <= budget_of(self.max_memory)
+        return Choice(was["kind"], was["factory"], was["why"]) if fits else quick
+
+    def planned(self, rows: Rows) -> tuple[Choice, list[dict[str, Any]]]:
+        """The kind for a new index, tried on a sample of its rows where the choice is not plain, and the trials."""
+        quick = self.quick(len(rows), rows.dim)
+        if self.kind != "auto" or self.factory is not None or quick.kind == "flat":
+            return quick, []
+        from imgret.indexes import planner
+
+        size = min(planner.SAMPLE, len(rows))
+        chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(len(rows), size, replace=False))
+        sample = np.concatenate(list(rows.read(chosen)))
+        found = planner.plan(sample, len(rows), budget_of(self.max_memory), self.target, self.seed, self.progress)
+        return found.choice, [asdict(trial) for trial in found.trials]
+
+    def key(self, rows: Rows, dba: Dba | None) -> str:
+        """A hash of all that a build from scratch depends on."""
+        state = hashlib.sha256(np.ascontiguousarray(rows.origin).data)
+        whitening = None if rows.whitening is None else rows.whitening.sha256
+        asked = [self.kind, self.factory, self.max_memory, self.target, self.seed, str(dba)]
+        made = [whitening, rows.stores[0].fingerprint, rows.shards, FORM, __version__, faiss.__version__]
+        state.update(json.dumps([asked, *made]).encode())
+        return state.hexdigest()
+
+
+def _unchanged(old: Index, plan: Plan, target: float, graph: int) -> bool:
+    was = old.about
     roots = [writing.place(root.absolute, old.path) for root in plan.roots]
     moved = [root["absolute"] for root in roots] != [root["absolute"] for root in was["roots"]]
-    wishes = was["recall"]["target"] == job.target and (was.get("graph") or 0) == job.graph
+    wishes = was["recall"]["target"] == target and (was.get("graph") or 0) == graph
     return wishes and not (len(plan.new) or plan.removed or moved)
 
 
-def _report(index: Index, plan: Plan, *, changed: bool, reason: str | None) -> IndexReport:
+def _report(
+    index: Index,
+    plan: Plan,
+    *,
+    changed: bool,
+    reason: str | None,
+    resumed: int | None = None,
+    trials: Sequence[dict[str, Any]] = (),
+) -> IndexReport:
     about = index.about
     return IndexReport(
         path=index.path,
@@ -182,4 +288,7 @@ def _report(index: Index, plan: Plan, *, changed: bool, reason: str | None) -> I
         whitening=about["whitening"],
         dba=dba_of(about),
         graph=about.get("graph"),
+        tail=about.get("tail", 0),
+        resumed=resumed,
+        trials=list(trials),
     )

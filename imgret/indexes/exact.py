@@ -1,23 +1,32 @@
-"""Exact: the whole database ranked for every query, a few queries at a time."""
+"""Exact: every row compared with every query. The best few of each while the rows go by, or complete rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from imgret.ids import IdTable
+from imgret.indexes.best import Best
 from imgret.indexes.files import Index
+from imgret.indexes.id_order import id_places
+from imgret.indexes.kinds import physical_memory
+from imgret.indexes.scores import SLACK
 from imgret.indexes.search import checked_variants
+from imgret.indexes.store_ids import StoreIds
 from imgret.ranking import Ranking
 from imgret.store.store import Store
 from imgret.whitening.stores import WhitenedStore
 
 Database = Index | Store | WhitenedStore
 
-_MEMORY = 1_000_000_000  # bytes for a block of queries
+_MEMORY = 1_000_000_000  # bytes for the rankings of a block of queries, at most
+_SHARE = 8  # and at most one in so many of the bytes that there are
 _PER_PLACE = 12  # bytes: a score, and a row with its score in order
+_PER_BEST = 128  # bytes: up to three rows that may be among the best, and what sorting them takes
+_NUMBERS = 4_000_000  # of a block of rows, 16 MB
+_SCORES = 4_000_000  # of a block of rows and some queries, 16 MB
 
 
 def exact(
@@ -29,42 +38,108 @@ def exact(
                highest counts
     query_ids  Q ids
 
-    Gives rankings of some queries each, in the order of the queries. Memory is O(block x N): the scores
-    and rows of a block, never all of them, and never the vectors. Equal rows have equal scores, and
-    equal scores stand in order of their ids. A store's rows are numbered in the order of its blocks;
-    row numbers of an index are its own. ValueError as for `search`.
+    Gives rankings of some queries each, in the order of the queries; equal scores stand in order of their ids. A
+    store's rows are numbered in the order of its blocks; row numbers of an index are its own. ValueError as for
+    `search`.
+
+    With a depth, the database is read once for all queries whose places fit into memory, a block of rows at a
+    time, and scores are those of `search`, so a flat index gives the same either way. Memory is O(block + Q x depth),
+    and only the ids of what was found are read.
+
+    Complete rankings take O(block of queries x N): the block is as large as an eighth of the memory that this
+    process may use allows, and of one query at least, which is 12 bytes for each row. To this come the ids of all
+    rows and 44 bytes for each of them while they are sorted. Equal rows have equal scores.
     """
     if depth is not None and depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
-    return _exact(database, checked_variants(queries, database.dim, query_ids), query_ids, depth)
+    queries = checked_variants(queries, database.dim, query_ids)
+    if not database.count:
+        return iter([_nothing(query_ids)])
+    if depth is None:
+        return _complete(database, queries, query_ids)
+    return _best(database, queries, query_ids, min(depth, database.count))
 
 
-def _exact(database: Database, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
-    """`queries` are [Q, V, D]."""
-    count, variants = database.count, queries.shape[1]
-    if not count:
-        yield Ranking(query_ids, np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32), [])
+def _nothing(query_ids: Sequence[str]) -> Ranking:
+    none = np.zeros((len(query_ids), 0))
+    return Ranking(query_ids, none.astype(np.int32), none.astype(np.float32), [])
+
+
+def _at_once(bytes_per_query: int) -> int:
+    """Queries whose rankings fit into the memory for them."""
+    return max(1, min(_MEMORY, physical_memory() // _SHARE) // bytes_per_query)
+
+
+def _best(database: Database, queries: np.ndarray, query_ids: Sequence[str], depth: int) -> Iterator[Ranking]:
+    """The `depth` best for queries [Q, V, D]."""
+    ids, raw = _ids_of(database)
+    step = _at_once(_PER_BEST * depth)
+    few = max(1, _SCORES // (_rows(database) * queries.shape[1]))
+    for start in range(0, len(queries), step):
+        asked = queries[start : start + step]
+        bests = [Best(asked[at : at + few], depth, raw) for at in range(0, len(asked), few)]
+        for rows, block in _blocks(database):
+            for best in bests:
+                best.add(rows, block)
+        raw(np.unique(np.concatenate([best.rows for best in bests])))
+        rows, scores = (np.concatenate(parts) for parts in zip(*(best.ranked() for best in bests), strict=True))
+        yield Ranking(list(query_ids[start : start + step]), rows, scores, ids)
+
+
+def _ids_of(database: Database) -> tuple[Sequence[str], Callable[[np.ndarray], list[bytes]]]:
+    """Ids by row, and how to ask for those of some rows at once."""
+    if isinstance(database, Index):
+        table = database.ids
+        return table, lambda rows: [table.raw(row) for row in rows.tolist()]
+    ids = StoreIds(_store(database))
+    return ids, ids.raw
+
+
+def _store(database: Store | WhitenedStore) -> Store:
+    return database if isinstance(database, Store) else database.store
+
+
+def _rows(database: Database) -> int:
+    """Rows of a block."""
+    return max(1, min(16384, _NUMBERS // database.dim))
+
+
+def _blocks(database: Database) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers and unit descriptors of what is searched, some rows at a time."""
+    if isinstance(database, Index):
+        yield from database.blocks(_rows(database))
         return
+    end = 0
+    for block in database.blocks(_rows(database)):
+        start, end = end, end + len(block.descriptors)
+        yield np.arange(start, end), block.descriptors
+
+
+def _complete(database: Database, queries: np.ndarray, query_ids: Sequence[str]) -> Iterator[Ranking]:
+    """All rows in order for queries [Q, V, D]."""
+    count, variants = database.count, queries.shape[1]
     known: _Known | None = None
-    places = min(count, depth or count)
-    step = max(1, _MEMORY // ((_PER_PLACE + 4 * (variants - 1)) * count))
+    step = _at_once((_PER_PLACE + 4 * (variants - 1)) * count)
     for start in range(0, len(queries), step):
         asked = queries[start : start + step].reshape(-1, queries.shape[2])
         scores = np.empty((len(asked), count), np.float32)
+        hashes = np.empty(count if known is None else 0, np.uint64)
+        end = 0
+        for _, block in _blocks(database):
+            begin, end = end, end + len(block)
+            np.matmul(asked, block.T, out=scores[:, begin:end])
+            if known is None:
+                hashes[begin:end] = _hashes(block)
         if known is None:
-            known = _first_pass(database, asked, scores)
-        else:
-            end = 0
-            for _, block in _blocks(database):
-                np.matmul(asked, block.T, out=scores[:, end : end + len(block)])
-                end += len(block)
+            known = _known(database, hashes)
         scores = scores.reshape(-1, variants, count).max(1) if variants > 1 else scores
         np.clip(scores, -1, 1, out=scores)
-        scores[:, known.again] = scores[:, known.first]
-        rows = np.empty((len(scores), places), np.int32)
-        best = np.empty((len(scores), places), np.float32)
+        own, twin = scores[:, known.again], scores[:, known.first]
+        scores[:, known.again] = np.where(np.abs(own - twin) <= SLACK, twin, own)  # a hash alone proves nothing
+        rows = np.empty(scores.shape, np.int32)
+        best = np.empty(scores.shape, np.float32)
         for number, line in enumerate(scores):
-            order = _best(line, known.id_rank, depth)
+            order = _in_order(line, known.id_rank)
             rows[number], best[number] = known.live[order], line[order]
         yield Ranking(list(query_ids[start : start + step]), rows, best, known.ids)
 
@@ -74,7 +149,7 @@ class _Known:
     """What one reading of the database tells.
 
     ids      by row; `live` are the rows that are searched, in the order of their scores
-    id_rank  place of each of them among the sorted ids
+    id_rank  of each of them, in order of their ids
     again    of them, those that repeat an earlier one bit for bit, and `first` which: a matrix product may
              give equal rows other last bits
     """
@@ -86,49 +161,36 @@ class _Known:
     first: np.ndarray
 
 
-def _first_pass(database: Database, queries: np.ndarray, scores: np.ndarray) -> _Known:
-    """Read everything once: fill `scores` [Q, N], and note ids and equal rows on the way."""
-    hashes = np.empty(scores.shape[1], np.uint64)
-    names: list[bytes] = []
-    end = 0
-    for ids, block in _blocks(database):
-        np.matmul(queries, block.T, out=scores[:, end : end + len(block)])
-        hashes[end : end + len(block)] = _hashes(block)
-        names += ids
-        end += len(block)
-    table, live = (database.ids, database.live_rows) if isinstance(database, Index) else (IdTable.of(names), None)
-    id_rank = np.empty(len(names), np.int32)
-    id_rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names), dtype=np.int32)
-    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[which] != np.arange(len(hashes)))
-    rows = np.arange(len(names)) if live is None else live
-    return _Known(table, rows.astype(np.int32), id_rank, again, first[which[again]])
-
-
-def _blocks(database: Database) -> Iterator[tuple[list[bytes], np.ndarray]]:
-    """Ids and unit descriptors of what is searched, some rows at a time."""
+def _known(database: Database, hashes: np.ndarray) -> _Known:
+    """`hashes` [N] of the rows that are searched."""
     if isinstance(database, Index):
-        for rows, matrix in database.blocks():
-            yield [database.ids.raw(row) for row in rows.tolist()], matrix
+        ids, live = database.ids, database.live_rows.astype(np.int32)
     else:
-        for block in database.blocks(16384):
-            yield block.ids, block.descriptors
+        ids, live = IdTable.of(_store(database).ids()), np.arange(database.count, dtype=np.int32)
+    ordered = np.sort(hashes)
+    twins = ordered[1:][ordered[1:] == ordered[:-1]]
+    alike = np.flatnonzero(np.isin(hashes, twins)) if len(twins) else np.zeros(0, np.int64)
+    _, first, which = np.unique(hashes[alike], return_index=True, return_inverse=True)
+    first = alike[first][which]
+    again = first != alike
+    return _Known(ids, live, id_places(ids)[live], alike[again], first[again])
 
 
 def _hashes(rows: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of the bits of each row: sums with random odd factors, modulo 2^64."""
+    """A 64-bit hash of the bits of each row: sums with random odd factors, modulo 2^64.
+
+    The bits are mixed before they are summed: vectors of few values differ in their highest bits only.
+    """
     factors = np.random.default_rng(0).integers(0, 1 << 63, rows.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
-    return np.einsum("nd,d->n", np.ascontiguousarray(rows, np.float32).view(np.uint32), factors)
+    bits = np.ascontiguousarray(rows, np.float32).view(np.uint32).astype(np.uint64)
+    mixed = bits * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    return np.einsum("nd,d->n", mixed, factors)
 
 
-def _best(scores: np.ndarray, id_rank: np.ndarray, depth: int | None) -> np.ndarray:
-    """Places of the best scores, best first, equal ones in order of id."""
-    if depth is None or depth >= len(scores):
-        order = np.argsort(-scores)
-    else:
-        worst = np.partition(scores, len(scores) - depth)[len(scores) - depth]
-        near = np.flatnonzero(scores >= worst)
-        order = near[np.argsort(-scores[near])]
+def _in_order(scores: np.ndarray, id_rank: np.ndarray) -> np.ndarray:
+    """Places of all scores, best first, equal ones in order of id."""
+    order = np.argsort(-scores)
     found = scores[order]
     equal = found[1:] == found[:-1]
     if equal.any():  # the quick sort leaves equals in any order: sort them, run by run, by id
@@ -138,4 +200,4 @@ def _best(scores: np.ndarray, id_rank: np.ndarray, depth: int | None) -> np.ndar
         places = np.flatnonzero(tied)
         among = order[places]
         order[places] = among[np.lexsort((id_rank[among], -found[places]))]
-    return order[:depth]
+    return order

@@ -10,6 +10,7 @@ index.json is renamed over last, so a reader has the old index or the new one, n
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import tokenize
@@ -22,35 +23,43 @@ import numpy as np
 
 from imgret.errors import IndexFileError, WhiteningError
 from imgret.ids import IdTable, unescape
+from imgret.indexes.candidates import Candidates
 from imgret.indexes.structure import Structure
+from imgret.indexes.tail import JoinedIds, Tail, selector_of, whole
 from imgret.store.shard import sha256_of
-from imgret.store.store import Root, locate_image, unit
+from imgret.store.store import Root, locate_image
 from imgret.whitening.transform import Whitening
 
 SCHEMA = "imgret.index/1"
 INDEX_FILE = "index.json"
 
 
-def file_names(generation: int) -> dict[str, str]:
-    """The files of a generation by role.
+def file_names(generation: int, base: int | None = None) -> dict[str, str]:
+    """The files of a generation by role; `base` is the generation whose base it keeps, itself by default.
 
-    "vectors" is there for lossy kinds only, "whitening" where it is used, the last two where there is a graph.
+    "vectors" is there for lossy kinds only, "whitening" where it is used, "neighbours" and "similarities" where
+    there is a graph, the last four where rows came after the base.
     """
+    base = generation if base is None else base
     return {
-        "faiss": f"index-{generation}.faiss",
-        "ids": f"ids-{generation}.bin",
-        "offsets": f"ids-{generation}.npy",
-        "origin": f"origin-{generation}.npy",
+        "faiss": f"index-{base}.faiss",
+        "ids": f"ids-{base}.bin",
+        "offsets": f"ids-{base}.npy",
+        "origin": f"origin-{base}.npy",
         "deleted": f"deleted-{generation}.npy",
-        "vectors": f"vectors-{generation}.npy",
-        "whitening": f"whitening-{generation}.safetensors",
-        "neighbours": f"neighbours-{generation}.npy",
-        "similarities": f"similarities-{generation}.npy",
+        "vectors": f"vectors-{base}.npy",
+        "whitening": f"whitening-{base}.safetensors",
+        "neighbours": f"neighbours-{base}.npy",
+        "similarities": f"similarities-{base}.npy",
+        "tail": f"tail-{generation}.npy",
+        "tail_ids": f"tail-ids-{generation}.bin",
+        "tail_offsets": f"tail-ids-{generation}.npy",
+        "tail_origin": f"tail-origin-{generation}.npy",
     }
 
 
 class Index:
-    """An open INDEX folder.
+    """An open INDEX folder: a base, and perhaps a tail of the rows that came after it was written.
 
     ids         id of every row, rows left out included
     count       live rows; dim is D, after whitening where it is used
@@ -59,9 +68,8 @@ class Index:
     weights_origin  where the model's weights were found
     parameters  "nprobe" (lists visited) and "candidates" (rows re-scored), where the kind has them
     deleted     [n] int64, rows that no longer count, rising
-    origin      [N, 3] int32 per row: number of its shard and root in `about`, its row in the shard between
-                them; -1 for rows that no longer count
-    half        [N, D] float16 vectors of a lossy kind, else None
+    base_rows   rows of the base, the first ones; the others are those of the `tail`, None where there is none
+    kept        vectors of the base [base_rows, D]: float32, or float16 for a lossy kind
     whitening   what the descriptors passed through and queries must pass through; None for none
     neighbours  the graph: (rows [N, K] int32, their cosines [N, K] float32), the K nearest other rows of every
                 row, best first, equal ones in order of their ids; -1 and 0 where there are fewer, as for all
@@ -78,7 +86,7 @@ class Index:
         self.fingerprint: str = about["fingerprint"]
         self.weights_origin: dict[str, str] = {key: unescape(at) for key, at in about["origin"].items()}
         self.parameters: dict[str, int] = dict(about["parameters"])
-        files = file_names(about["generation"])
+        files = file_names(about["generation"], about.get("base"))  # an index made before there were tails has none
         for name, facts in about["files"].items():
             size = (path / name).stat().st_size
             if size != facts["bytes"]:
@@ -88,15 +96,26 @@ class Index:
                 )
         try:
             self.ids = IdTable.load(path / files["ids"], path / files["offsets"])
-            self.origin = np.load(path / files["origin"], mmap_mode="r")
+            self._origin = np.load(path / files["origin"], mmap_mode="r")
             self.deleted: np.ndarray = np.load(path / files["deleted"])
-            self.half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
+            half = np.load(path / files["vectors"], mmap_mode="r") if files["vectors"] in about["files"] else None
             self.whitening = self._whitening(path / files["whitening"])
             self.neighbours: tuple[np.ndarray, np.ndarray] | None = None
             if about.get("graph"):  # an index made before there were graphs does not say
                 near, similar = (np.load(path / files[role], mmap_mode="r") for role in ("neighbours", "similarities"))
                 self.neighbours = near, similar
             self.faiss = map_faiss(path / files["faiss"]) if mapped else load_faiss(path / files["faiss"])
+            self.base_rows = len(self.ids)
+            live = np.ones(self.base_rows + about.get("tail", 0), bool)
+            live[self.deleted] = False
+            self.tail: Tail | None = None
+            if about.get("tail"):
+                self.tail = Tail(
+                    IdTable.load(path / files["tail_ids"], path / files["tail_offsets"]),
+                    np.load(path / files["tail_origin"]),
+                    np.load(path / files["tail"], mmap_mode="r"),
+                    live[self.base_rows :],
+                )
         except (ValueError, RuntimeError, EOFError, SyntaxError, tokenize.TokenError, MemoryError) as error:
             # numpy reads headers with the tokenizer, and a damaged one may promise any shape
             reason = str(error).partition("\n")[0]
@@ -104,13 +123,15 @@ class Index:
         except WhiteningError as error:
             raise IndexFileError(f"{path} is damaged ({error}). {_again(path)}") from error
         self.structure = Structure(self.faiss)
+        none = np.zeros((0, 0), np.float32)
+        found = (part for part in (half, self.structure.matrix, self.structure.half_matrix, none) if part is not None)
+        self.kept: np.ndarray = next(found)
         self._check_counts()
+        if self.tail is not None:
+            self.ids = JoinedIds(self.ids, self.tail.ids)
         self.selector: Any = None
-        if len(self.deleted):
-            live = np.ones(len(self.ids), bool)
-            live[self.deleted] = False
-            self._live = np.packbits(live, bitorder="little")  # FAISS keeps a pointer to it
-            self.selector = faiss.IDSelectorBitmap(self._live)
+        if not live[: self.base_rows].all():
+            self._bits, self.selector = selector_of(live)
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -145,18 +166,24 @@ class Index:
         return found
 
     def _check_counts(self) -> None:
-        rows = len(self.ids)
+        rows, tail = self.base_rows, self.about.get("tail", 0)
         counts = {
-            "the FAISS index": self.structure.rows,
-            "origins": len(self.origin),
-            "live and deleted rows": self.count + len(self.deleted),
+            "the FAISS index": (rows, self.structure.rows),
+            "origins": (rows, len(self._origin)),
+            "vectors": (rows, len(self.kept)),
+            "live and deleted rows": (rows + tail, self.count + len(self.deleted)),
         }
-        if self.half is not None:
-            counts["half-precision vectors"] = len(self.half)
-        for what, found in counts.items():
-            if found != rows:
-                raise IndexFileError(f"{self.path} is damaged: {rows} ids, but {found} in {what}. {_again(self.path)}")
-        if self.faiss.d != self.dim or (self.half is None and self.structure.matrix is None):
+        if self.tail is not None:
+            counts["the ids of its tail"] = tail, len(self.tail)
+            counts["the origins of its tail"] = tail, len(self.tail.origin)
+            counts["the vectors of its tail"] = tail, len(self.tail.stored)
+        for what, (wanted, found) in counts.items():
+            if found != wanted:
+                raise IndexFileError(
+                    f"{self.path} is damaged: {wanted} ids, but {found} in {what}. {_again(self.path)}"
+                )
+        late = self.kept if self.tail is None else self.tail.stored
+        if not self.faiss.d == self.dim == self.kept.shape[1] == late.shape[1]:
             raise IndexFileError(
                 f"{self.path} is damaged: its vectors are not of dimension {self.dim}. {_again(self.path)}"
             )
@@ -174,35 +201,72 @@ class Index:
         return other
 
     @property
+    def base(self) -> Index:
+        """The same index without its tail."""
+        if self.tail is None:
+            return self
+        base = copy.copy(self)
+        base.tail = None
+        base.count -= self.tail.count
+        base.deleted = self.deleted[self.deleted < self.base_rows]
+        return base
+
+    @property
+    def origin(self) -> np.ndarray:
+        """[N, 3] int32: for each row that counts, number of its shard in `about`, its row there, number of its root."""
+        return self._origin if self.tail is None else np.concatenate([self._origin, self.tail.origin])
+
+    @functools.cached_property
+    def candidates(self) -> Candidates:
+        """What the FAISS index proposes, for kinds that do not compare with every row in full precision."""
+        return Candidates(self.structure, self.kept)
+
+    @property
     def live_rows(self) -> np.ndarray:
         """[count] int64, rows that count, rising."""
-        return np.setdiff1d(np.arange(len(self.ids)), self.deleted, assume_unique=True)
+        live = np.ones(len(self.ids), bool)
+        live[self.deleted] = False
+        return np.flatnonzero(live)
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """What is kept of the given rows, [n, D] float32, or float16 for lossy kinds."""
+        if self.tail is None:
+            return self.kept[rows]
+        found = np.empty((len(rows), self.dim), self.kept.dtype)
+        late = rows >= self.base_rows
+        found[~late] = self.kept[rows[~late]]
+        found[late] = self.tail.stored[rows[late] - self.base_rows]
+        return found
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Unit float32 descriptors [n, D] of the given rows; for lossy kinds from half precision."""
-        if self.half is None:
-            assert self.structure.matrix is not None  # checked when the index was opened
-            return self.structure.matrix[rows]
-        return unit(self.half[rows])
+        return whole(self.stored(rows))
 
     def blocks(self, rows: int = 16384) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All live rows in order, some at a time: (row numbers [n], unit float32 descriptors [n, D])."""
         live = self.live_rows
         for start in range(0, len(live), rows):
             chosen = live[start : start + rows]
-            yield chosen, self.vectors(chosen)
+            if self.tail is None and chosen[-1] - chosen[0] == len(chosen) - 1:
+                yield chosen, whole(self.kept[chosen[0] : chosen[-1] + 1])  # a slice is quicker to copy
+            else:
+                yield chosen, self.vectors(chosen)
 
     def path_of(self, row: int, images: Path | None = None) -> str | None:
         """Where the image of a row is now, below `images` or its own root; None where there is no such file.
 
         A crop box in the id is left out; for a tar member the answer is the archive.
         """
-        base = Path(images) if images is not None else self._root(int(self.origin[row, 2]))
+        late = self.tail is not None and row >= self.base_rows
+        origin = self.tail.origin[row - self.base_rows] if self.tail is not None and late else self._origin[row]
+        base = Path(images) if images is not None else self._roots[int(origin[2])]
         return locate_image(base, self.ids[row])
 
-    def _root(self, number: int) -> Path:
-        root = self.about["roots"][number]
-        return Root(unescape(root["absolute"]), unescape(root["relative"])).locate(self.path)
+    @functools.cached_property
+    def _roots(self) -> list[Path | str]:
+        """Where the folders of the images are now; looked up once, not for each of a million results."""
+        roots = [Root(unescape(root["absolute"]), unescape(root["relative"])) for root in self.about["roots"]]
+        return [root.locate(self.path) for root in roots]
 
     def verify(self) -> list[str]:
         """What is wrong with the files by their full SHA-256, one line each; [] for a sound index."""

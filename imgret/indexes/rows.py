@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from imgret.store.store import Root, Store, unit
 from imgret.whitening.transform import Whitening
 
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
+
+ROUNDING = 1 / 2048  # the most by which rounding to half precision, of 11 bits, changes the length of a unit row
 
 
 @dataclass(frozen=True)
@@ -50,21 +55,51 @@ class Rows:
 
     def read(self, rows: np.ndarray, at_once: int = 16384) -> Iterator[np.ndarray]:
         """Unit float32 descriptors of the given rows (rising), in order, some at a time."""
-        numbers = self.origin[rows, 0]
-        for shard in np.unique(numbers).tolist():
+        return (block for _, block in self.stored(rows, np.float32, at_once))
+
+    def stored(self, rows: np.ndarray, kind: Any, at_once: int = 16384) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What an INDEX keeps of those rows, float32 or float16, and the unit float32 descriptors that it stands for.
+
+        Rows that are in half precision already are kept as they are.
+        """
+        firsts = np.searchsorted(self.origin[:, 0], np.arange(len(self.places) + 1))
+        ends = np.searchsorted(rows, firsts)
+        for shard in np.flatnonzero(np.diff(ends)).tolist():
             store, number = self.places[shard]
-            descriptors = store.read_shard(number).descriptors
-            here = rows[numbers == shard]
-            for start in range(0, len(here), at_once):
-                chosen = here[start : start + at_once]
-                block = unit(descriptors[self.origin[chosen, 1]])
-                if not np.isfinite(block).all():
+            descriptors = store.descriptors(number)
+            for start in range(ends[shard], ends[shard + 1], at_once):
+                chosen = rows[start : min(start + at_once, ends[shard + 1])]
+                inside = self.origin[chosen, 1]
+                together = inside[-1] - inside[0] == len(inside) - 1  # a slice of a mapped file needs no copy
+                raw = descriptors[inside[0] : inside[-1] + 1] if together else descriptors[inside]
+                block = np.array(raw, np.float32)
+                lengths = np.sqrt(np.einsum("nd,nd->n", block, block))
+                if not np.isfinite(lengths).all():
                     raise StoreError(
                         f"{store.path / store.shards[number].file} holds NaN or infinity; extract it again"
                     )
+                block /= np.maximum(lengths, 1e-12)[:, None]
+                as_they_are = raw.dtype == np.float16 and bool(np.abs(lengths - 1).max() <= ROUNDING)
                 if self.whitening is not None:
-                    block = unit(self.whitening.apply(block))
-                yield block if self.augment is None else self.augment(chosen, block)
+                    block, as_they_are = unit(self.whitening.apply(block)), False
+                if self.augment is not None:
+                    block, as_they_are = self.augment(chosen, block), False
+                if kind == np.float32:
+                    yield block, block
+                elif as_they_are:
+                    yield raw, block
+                else:
+                    half = block.astype(np.float16)
+                    yield half, unit(half)
+
+
+def ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks; the next one is made by a thread while the caller works on the present one."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block
 
 
 def key_of(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -73,9 +108,16 @@ def key_of(shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def gather(
-    stores: Sequence[Store], *, verify: bool, whitening: Whitening | None = None, progress: Progress | None = None
+    stores: Sequence[Store],
+    *,
+    verify: bool,
+    sound: Container[str] = (),
+    whitening: Whitening | None = None,
+    progress: Progress | None = None,
 ) -> Rows:
-    """The rows of all stores. Only ids and roots are read; with `verify` every shard is hashed first.
+    """The rows of all stores. Only ids and roots are read, a shard at a time.
+
+    With `verify` every shard is hashed first, but for those whose SHA-256 is among the `sound`.
 
     IndexFileError for stores of different recipes, no rows at all, or an id that stands twice;
     StoreError for a damaged shard; WhiteningError for a whitening of another recipe.
@@ -85,35 +127,37 @@ def gather(
         whitening.check_recipe(stores[0].recipe, stores[0].fingerprint, stores[0].dim, stores[0].path)
     roots: dict[str, int] = {}
     kept: list[Root] = []
-    shards: list[str] = []
-    places: list[tuple[Store, int]] = []
-    origins: list[np.ndarray] = []
-    ids: list[bytes] = []
-    total = sum(len(store.shards) for store in stores)
+    places = [(store, number) for store in stores for number in range(len(store.shards))]
+    origin = np.empty((sum(store.count for store in stores), 3), np.int32)
+
+    def ids() -> Iterator[bytes]:
+        end = 0
+        for place, (store, number) in enumerate(places):
+            if progress is not None:
+                progress("reading ids", place, len(places))
+            entry = store.shards[number]
+            if verify and entry.sha256 not in sound:
+                store.verify(number)
+            shard, live = store.read_shard(number), entry.live_rows()
+            begin, end = end, end + len(live)
+            origin[begin:end, 0], origin[begin:end, 1] = place, live
+            origin[begin:end, 2] = numbers[id(store)][shard.root[live]]
+            yield from (shard.ids if len(live) == len(shard) else (shard.ids[row] for row in live.tolist()))
+
+    numbers: dict[int, np.ndarray] = {}
     for store in stores:
-        numbers = []
         for root in store.roots:
             if root.absolute not in roots:
                 roots[root.absolute] = len(kept)
-                where = root.locate(store.path)
-                kept.append(root if str(where) == root.absolute else Root(str(where), root.relative))
-            numbers.append(roots[root.absolute])
-        for number, entry in enumerate(store.shards):
-            if progress is not None:
-                progress("reading ids", len(places), total)
-            if verify:
-                store.verify(number)
-            shard = store.read_shard(number)
-            live = entry.live_rows()
-            ids += [shard.ids[row] for row in live]
-            root_numbers = np.array(numbers, np.int32)[shard.root[live]]
-            origins.append(np.stack([np.full(len(live), len(places)), live, root_numbers], 1).astype(np.int32))
-            shards.append(entry.sha256)
-            places.append((store, number))
-    if not ids:
+                where = str(root.locate(store.path))
+                kept.append(root if where == root.absolute else Root(where, root.relative))
+        numbers[id(store)] = np.array([roots[root.absolute] for root in store.roots], np.int32)
+    table = IdTable.of(ids())
+    if not len(table):
         names = ", ".join(str(store.path) for store in stores)
         raise IndexFileError(f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE")
-    rows = Rows(stores, IdTable.of(ids), np.concatenate(origins), shards, kept, places, whitening)
+    shards = [store.shards[number].sha256 for store, number in places]
+    rows = Rows(stores, table, origin, shards, kept, places, whitening)
     _unique(rows)
     return rows
 
@@ -138,9 +182,9 @@ def _same_recipe(stores: Sequence[Store]) -> None:
 def _unique(rows: Rows) -> None:
     """Refuse an id that stands twice, without a set of ten million ids."""
     hashes = np.fromiter((hash(raw) for raw in rows.ids.iter_raw()), np.int64, len(rows))
-    order = np.argsort(hashes, kind="stable")
-    twin = hashes[order[1:]] == hashes[order[:-1]]
-    suspects = np.unique(np.concatenate([order[1:][twin], order[:-1][twin]]))
+    in_order = np.sort(hashes)
+    twins = in_order[1:][in_order[1:] == in_order[:-1]]
+    suspects = np.flatnonzero(np.isin(hashes, twins)) if len(twins) else twins
     seen: dict[str, int] = {}
     for row in suspects.tolist():
         before = seen.setdefault(rows.ids[row], row)

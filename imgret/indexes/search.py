@@ -9,6 +9,8 @@ on with the next level, adding what is not in it yet and does not come before it
 places of a longer ranking are the ranking of k1 places, on every kind. A row that a shallow level
 missed, and that would have stood before the end of what it served, is missed for good: complete
 rankings are the work of `exact`.
+
+Rows in the tail of an index are all compared, and the two rankings are merged.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from imgret.ids import IdTable
+from imgret.indexes.candidates import best_of
 from imgret.indexes.files import Index
 from imgret.indexes.scores import SLACK, cosines, ordered, settled
+from imgret.indexes.tail import Tail
 from imgret.ranking import Ranking
 from imgret.store.store import unit
 
@@ -27,9 +31,11 @@ CANDIDATES = 128  # looked at by the first level of a graph or a lossy kind, at 
 DEEPER = 8  # how many times more the next level looks at
 # By whether a kind compares in full precision:
 SHARE = {True: 2, False: 4}  # a level serves one in so many of the rows it looked at
-_AT_ONCE = {True: 1024, False: 256}  # queries; never depends on k, or k would change what FAISS computes
+_AT_ONCE = 1024  # queries; never depends on k, or k would change what FAISS computes
+_DEEP = 256  # queries of a graph or a lossy kind that go deeper at a time, likewise
 _RESULTS = 16_000_000  # rows held at a time while going deeper
 
+Searched = Index | Tail
 Found = tuple[np.ndarray, np.ndarray]  # rows [Q, K] int64 and scores [Q, K] float32, best first
 
 
@@ -48,8 +54,7 @@ def search(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int) 
         raise ValueError(f"k must be at least 1, got {k}")
     queries, want = checked_variants(queries, index.dim, query_ids), min(k, index.count)
     variants, queries = queries.shape[1], queries.reshape(-1, index.dim)
-    step = _AT_ONCE[_whole(index)]
-    parts = [_search(index, queries[start : start + step], want) for start in range(0, len(queries), step)]
+    parts = [_ranked(index, queries[start : start + _AT_ONCE], want) for start in range(0, len(queries), _AT_ONCE)]
     rows = np.concatenate([np.zeros((0, want), np.int32), *(part[0].astype(np.int32) for part in parts)])
     scores = np.concatenate([np.zeros((0, want), np.float32), *(part[1] for part in parts)])
     if variants > 1:
@@ -91,7 +96,24 @@ def _highest(rows: np.ndarray, scores: np.ndarray, variants: int, ids: IdTable) 
     return rows[:, :k], scores[:, :k]
 
 
-def _search(index: Index, queries: np.ndarray, want: int) -> Found:
+def _ranked(index: Index, queries: np.ndarray, want: int) -> Found:
+    """The best of base and tail."""
+    if index.tail is None or not index.tail.count:
+        return _search(index.base, queries, want)
+    base, tail = index.base, index.tail
+    late, late_scores = _search(tail, queries, min(want, tail.count))
+    late = np.where(late >= 0, late + index.base_rows, -1)
+    if not base.count:
+        return late, late_scores
+    rows, scores = _search(base, queries, min(want, base.count))
+    rows, scores = np.concatenate([rows, late], 1), np.concatenate([scores, late_scores], 1)
+    best_first = np.argsort(-scores, axis=1, kind="stable")
+    rows, scores = np.take_along_axis(rows, best_first, 1), np.take_along_axis(scores, best_first, 1)
+    rows, scores = settled(index, queries, rows, scores, want, index.ids)  # FAISS and we may differ on equal rows
+    return rows[:, :want], scores[:, :want]
+
+
+def _search(index: Searched, queries: np.ndarray, want: int) -> Found:
     everyone = np.arange(len(queries))
     rows, scores = _look(index, queries, everyone, want, 0)
     rows, scores = _padded(rows, want, -1), _padded(scores, want, -np.inf)
@@ -99,11 +121,12 @@ def _search(index: Index, queries: np.ndarray, want: int) -> Found:
     while (rows[:, -1] < 0).any() and not _everything(index, level):
         level += 1
         short = np.flatnonzero(rows[:, -1] < 0)
-        pieces = 1
         if _whole(index):
             looks_at = index.count * _nprobe(index, level) // index.structure.lists
-            pieces = len(short) * looks_at // _RESULTS + 1
-        for piece in np.array_split(short, min(pieces, len(short))):
+            pieces = np.array_split(short, min(len(short) * looks_at // _RESULTS + 1, len(short)))
+        else:
+            pieces = [short[short // _DEEP == number] for number in np.unique(short // _DEEP)]
+        for piece in pieces:
             deeper = _look(index, queries, piece, want, level)
             for line, more_rows, more_scores in zip(piece, *deeper, strict=True):
                 _append(index.ids, rows[line], scores[line], more_rows, more_scores)
@@ -115,26 +138,26 @@ def _padded(part: np.ndarray, width: int, value: float) -> np.ndarray:
     return np.pad(part[:, :width], ((0, 0), (0, missing)), constant_values=value)
 
 
-def _whole(index: Index) -> bool:
+def _whole(index: Searched) -> bool:
     """Whether every row looked at is compared in full precision, so that no candidates are needed."""
     return index.structure.flat or index.structure.listed
 
 
-def _nprobe(index: Index, level: int) -> int:
+def _nprobe(index: Searched, level: int) -> int:
     return min(index.parameters.get("nprobe", 1) * DEEPER**level, index.structure.lists)
 
 
-def _candidates(index: Index, level: int) -> int:
+def _candidates(index: Searched, level: int) -> int:
     return min(index.parameters.get("candidates", CANDIDATES) * DEEPER**level, index.count)
 
 
-def _everything(index: Index, level: int) -> bool:
+def _everything(index: Searched, level: int) -> bool:
     """Whether a level looks at all there is."""
     every_list = _nprobe(index, level) >= index.structure.lists
     return every_list and (_whole(index) or _candidates(index, level) >= index.count)
 
 
-def _look(index: Index, queries: np.ndarray, lines: np.ndarray, want: int, level: int) -> Found:
+def _look(index: Searched, queries: np.ndarray, lines: np.ndarray, want: int, level: int) -> Found:
     """What a level serves the queries numbered `lines`, best first, -1 after it.
 
     FAISS is given all queries where their number changes the last bits of what it computes. Level 0 may
@@ -148,10 +171,15 @@ def _look(index: Index, queries: np.ndarray, lines: np.ndarray, want: int, level
         rows, scores, looked_at = _from_more_lists(index, queries[lines], level)
     else:
         nprobe = _nprobe(index, level)
-        _, rows = index.structure.fetch(queries, _candidates(index, level), nprobe, index.selector)
-        rows = rows[lines]
-        rows, scores = ordered(rows, cosines(index, queries[lines], rows), index.ids)
+        assert isinstance(index, Index)  # a tail is flat
+        group = slice(0, None) if not level else slice(start := int(lines[0]) // _DEEP * _DEEP, start + _DEEP)
+        near, rows = index.candidates.fetch(queries[group], _candidates(index, level), nprobe, index.selector)
+        rows, queries = rows[lines - group.start], queries[lines]
         looked_at = (rows >= 0).sum(1)
+        if near is None or index.candidates.slack is None or level:
+            rows, scores = ordered(rows, cosines(index, queries, rows), index.ids)
+        else:
+            rows, scores = best_of(index, queries, near[lines], rows, want, index.candidates.slack, index.ids)
     if not _everything(index, level):
         beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // SHARE[_whole(index)], 1)[:, None]
         rows[beyond], scores[beyond] = -1, -np.inf
@@ -166,7 +194,7 @@ def _closed(near: np.ndarray, found: np.ndarray, want: int) -> np.ndarray:
     return (found[:, -1] < 0) | (near[:, -1] < near[:, want - 1] - SLACK)
 
 
-def _from_all(index: Index, queries: np.ndarray, want: int) -> Found:
+def _from_all(index: Searched, queries: np.ndarray, want: int) -> Found:
     """The best of all rows."""
     rows = np.empty((len(queries), want), np.int64)
     scores = np.empty((len(queries), want), np.float32)
@@ -184,7 +212,7 @@ def _from_all(index: Index, queries: np.ndarray, want: int) -> Found:
     return rows, scores
 
 
-def _from_first_lists(index: Index, queries: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _from_first_lists(index: Searched, queries: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best of the lists of level 0, and how many rows those hold (or that they are enough)."""
     nprobe = _nprobe(index, 0)
     depth = min(SHARE[True] * want + 6, index.count)
@@ -198,7 +226,7 @@ def _from_first_lists(index: Index, queries: np.ndarray, want: int) -> tuple[np.
     return rows[:, :want], scores[:, :want], looked_at
 
 
-def _from_more_lists(index: Index, queries: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _from_more_lists(index: Searched, queries: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All rows in the lists of a deeper level, best first, and how many those are."""
     lists = index.structure.assign(queries, _nprobe(index, level))
     depth = max(1, int(index.structure.visited(lists[1]).max()))

@@ -5,6 +5,7 @@ FAISS's own defaults (nprobe 1, no candidates to spare) lose half of the neighbo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from imgret.indexes.search import CANDIDATES, search
 
 DEPTH = 10
 QUERIES = 256
-_SAME = 1e-6  # a row that scores as high as the tenth neighbour is as good as it
+SAME = 1e-6  # a row that scores as high as the tenth neighbour is as good as it
 _MOST_CANDIDATES = 64 * CANDIDATES
 
 
@@ -37,16 +38,16 @@ def measure_rows(index: Index, trained_on: np.ndarray, trained_count: int, seed:
 
 
 class Truth:
-    """The exact neighbours of some rows of an index, themselves left out."""
+    """The exact neighbours of some rows of an index, themselves left out; `depth` is how many of each, at most 10."""
 
     def __init__(self, index: Index, rows: np.ndarray) -> None:
         self._rows = rows
         self._queries = np.ascontiguousarray(index.vectors(rows))
         self._names = [""] * len(rows)
-        self._depth = min(DEPTH, index.count - 1)
+        self.depth = min(DEPTH, index.count - 1)
         scores = np.zeros(len(rows), np.float32)
-        if self._depth:
-            exactly = list(exact(index, self._queries, self._names, depth=self._depth + 1))
+        if self.depth:
+            exactly = list(exact(index, self._queries, self._names, depth=self.depth + 1))
             found = np.concatenate([ranking.rows for ranking in exactly])
             best = np.concatenate([ranking.scores for ranking in exactly])
             scores = best[others_of(rows, found)].reshape(len(rows), -1)[:, -1]
@@ -54,46 +55,57 @@ class Truth:
 
     def recall(self, index: Index) -> float | None:
         """Mean share of the 10 nearest others that the index finds; None where there are no others."""
-        if not self._depth:
+        if not self.depth:
             return None
-        found = search(index, self._queries, self._names, self._depth + 1)
+        found = search(index, self._queries, self._names, self.depth + 1)
         scores = found.scores[others_of(self._rows, found.rows)].reshape(len(self._rows), -1)
-        return float((scores >= self._worst[:, None] - _SAME).mean())
+        return float((scores >= self._worst[:, None] - SAME).mean())
 
 
 def tune(index: Index, truth: Truth, target: float) -> tuple[dict[str, int], float | None]:
+    """The parameters of an index that reach the target, and the recall measured with them.
+
+    "nprobe" is the number of lists visited, "candidates" of rows scored from half precision; the list of
+    candidates that a graph is walked with (efSearch) is as long.
+    """
+    least, most = {}, {}
+    if index.structure.lists:
+        least["nprobe"], most["nprobe"] = 1, index.structure.lists
+    if not (index.structure.flat or index.structure.listed):
+        least["candidates"], most["candidates"] = candidate_range(index.count)
+    if not truth.depth:
+        return least, None
+    return climb(least, most, lambda parameters: truth.recall(index.with_parameters(parameters)) or 0.0, target)
+
+
+def candidate_range(count: int) -> tuple[int, int]:
+    """The fewest and the most rows that are scored from half precision."""
+    return CANDIDATES, min(max(CANDIDATES, 1 << (count - 1).bit_length()), _MOST_CANDIDATES)
+
+
+def climb(
+    least: dict[str, int], most: dict[str, int], measure: Callable[[dict[str, int]], float], target: float
+) -> tuple[dict[str, int], float]:
     """Double the parameters, the more helpful one first, until the target is reached or nothing is left.
 
-    Gives the parameters and the recall measured with them.
+    Gives the parameters and what was measured with them.
     """
-    limits = _limits(index)
-    best = dict.fromkeys(limits, 1)
-    if "candidates" in limits:
-        best["candidates"] = min(CANDIDATES, limits["candidates"])
-    recall = truth.recall(index.with_parameters(best))
-    while recall is not None and recall < target:
-        open_ones = [name for name in limits if best[name] < limits[name]]
-        tries = [best | {name: min(2 * best[name], limits[name])} for name in open_ones]
+    best, recall = dict(least), measure(least)
+    while recall < target:
+        open_ones = [name for name in most if best[name] < most[name]]
+        tries = [best | {name: min(2 * best[name], most[name])} for name in open_ones]
         if not tries:
             break
-        measured = [truth.recall(index.with_parameters(one)) or 0.0 for one in tries]
+        measured = [measure(one) for one in tries]
         if max(measured) > recall:
             winner = int(np.argmax(measured))
             best, recall = tries[winner], measured[winner]
+        elif len(tries) == 1:
+            best, recall = tries[0], measured[0]
         else:  # neither helps alone
-            best = {name: min(2 * best[name], limits[name]) for name in limits}
-            recall = truth.recall(index.with_parameters(best))
+            best = {name: min(2 * best[name], most[name]) for name in most}
+            recall = measure(best)
     return best, recall
-
-
-def _limits(index: Index) -> dict[str, int]:
-    limits = {}
-    if index.structure.lists:
-        limits["nprobe"] = index.structure.lists
-    if not (index.structure.flat or index.structure.listed):
-        enough = 1 << (index.count - 1).bit_length()
-        limits["candidates"] = min(max(CANDIDATES, enough), _MOST_CANDIDATES)
-    return limits
 
 
 def certificate(recall: float | None, queries: int, target: float, held_out: bool) -> dict[str, Any]:

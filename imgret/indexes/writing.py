@@ -21,8 +21,8 @@ from imgret.store.shard import sha256_of
 from imgret.store.store import Root
 
 _OURS = re.compile(
-    r"(?:index|ids|origin|deleted|vectors|whitening|neighbours|similarities)-(\d+)"
-    r"\.(?:faiss|npy|bin|safetensors)(?:\.partial)?"
+    r"(?:index|ids|origin|deleted|vectors|whitening|neighbours|similarities|tail|tail-ids|tail-origin|building)-\d+"
+    r"\.(?:faiss|npy|bin|safetensors|json)(?:\.partial)?"
 )
 
 
@@ -49,13 +49,13 @@ def write_faiss(path: Path, index: Any) -> None:
     atomic.write_with(path, fill)
 
 
-def write_vectors(path: Path, count: int, dim: int, blocks: Iterable[np.ndarray]) -> None:
-    """Write [count, dim] half-precision vectors as .npy, some rows at a time."""
+def write_vectors(path: Path, shape: tuple[int, int], kind: str, blocks: Iterable[np.ndarray]) -> None:
+    """Write vectors `shape` [N, D] as .npy, "<f2" in half precision or "<f4" in full, some rows at a time."""
 
     def fill(file: BinaryIO) -> None:
-        _write_header(file, (count, dim), "<f2")
+        _write_header(file, shape, kind)
         for block in blocks:
-            file.write(np.ascontiguousarray(block, "<f2").data)
+            file.write(np.ascontiguousarray(block, kind).data)
 
     atomic.write_with(path, fill)
 
@@ -83,36 +83,38 @@ def _write_header(file: BinaryIO, shape: tuple[int, int], kind: str) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
 
 
-def write_rows(folder: Path, generation: int, ids: IdTable, origin: np.ndarray, deleted: np.ndarray) -> None:
-    """Write the ids, origins [N, 3] and deleted rows of a generation."""
-    names = file_names(generation)
+def write_rows(folder: Path, names: dict[str, str], ids: IdTable, origin: np.ndarray) -> None:
+    """Write ids and their origins [N, 3] under the names of "ids", "offsets" and "origin"."""
     ids.save(folder / names["ids"], folder / names["offsets"])
     atomic.write_with(folder / names["origin"], lambda file: np.save(file, origin))
-    atomic.write_with(folder / names["deleted"], lambda file: np.save(file, deleted))
 
 
-def facts(folder: Path, generation: int, known: Container[str] = ()) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of the files of a generation that are there, but for those already known."""
-    paths = [folder / name for name in file_names(generation).values() if name not in known]
+def write_deleted(path: Path, deleted: np.ndarray) -> None:
+    """Write the rows that do not count."""
+    atomic.write_with(path, lambda file: np.save(file, deleted))
+
+
+def facts(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of those files that are there."""
+    paths = [folder / name for name in names]
     return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths if path.exists()}
 
 
 def place(folder: str | Path, seen_from: Path) -> dict[str, str]:
     """A folder as index.json tells it: absolute and relative to the INDEX, escaped as ids are."""
-    root = Root.of(Path(folder), seen_from)
+    root = Root.of(folder, seen_from)
     return {"absolute": escape(root.absolute), "relative": escape(root.relative)}
 
 
 def publish(folder: Path, about: dict[str, Any]) -> None:
-    """Make a generation the one that readers open, and remove the others."""
+    """Make a generation the one that readers open, and remove what is not of it."""
     atomic.write_json(folder / INDEX_FILE, about)
-    discard(folder, keep=about["generation"])
+    discard(folder, keep=about["files"])
 
 
-def discard(folder: Path, keep: int) -> None:
-    """Remove the files of all generations but one. Open files stay readable where the system allows it."""
+def discard(folder: Path, keep: Container[str]) -> None:
+    """Remove our files but those named. Open files stay readable where the system allows it."""
     for file in list(folder.iterdir()):
-        match = _OURS.fullmatch(file.name)
-        if match and int(match[1]) != keep:
+        if _OURS.fullmatch(file.name) and file.name not in keep:
             with contextlib.suppress(OSError):  # Windows keeps a mapped file; the next build removes it
                 file.unlink()

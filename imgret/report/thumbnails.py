@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import tarfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
+from imgret.errors import ImgretError
+from imgret.images.archives import add_archive
 from imgret.images.decode import DecodeRule, Undecodable, decode
-from imgret.images.files import ImageFile
+from imgret.images.image_file import ImageFile
+from imgret.images.listing import Listing
+from imgret.places import is_archive, is_url
 from imgret.report.rows import Box
 
 SIZE = 240
@@ -41,12 +45,14 @@ class Thumbnails:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str, Box | None], Thumbnail] = {}
-        self._members: dict[str, dict[str, tuple[int, int]]] = {}
+        self._members: dict[str, dict[str, ImageFile]] = {}
 
     def cropped(self, path: str | None, image_id: str, box: Box | None) -> Thumbnail:
         """The part of an image inside `box`; all of it without one."""
         if path is None:
             return Thumbnail(reason="file not found")
+        if is_url(path):
+            return Thumbnail(reason="elsewhere, not fetched for this page")
         key = (path, image_id, box)
         if key not in self._made:
             self._made[key] = self._make(path, image_id, box)
@@ -54,7 +60,7 @@ class Thumbnails:
 
     def framed(self, path: str | None, image_id: str, box: Box | None) -> Thumbnail:
         """A whole image with `box` drawn on it."""
-        if path is None or box is None:
+        if path is None or box is None or is_url(path):
             return self.cropped(path, image_id, None)
         return self._make(path, image_id, None, shown=box)
 
@@ -77,26 +83,22 @@ class Thumbnails:
         return Thumbnail(uri, width, height, frame)
 
     def _file(self, path: str, image_id: str, box: Box | None) -> ImageFile | None:
-        """The image at a path; a tar member by the end of its id, None if the archive lacks it."""
+        """The image at a path; a member of an archive by the end of its id, None if the archive lacks it."""
         archive = Path(path).name
         marker = f"{archive}/"
-        if not archive.lower().endswith(".tar") or marker not in image_id:
+        if not is_archive(archive) or marker not in image_id:
             return ImageFile(image_id, path, "", 0, 0, box)
         member = image_id.split(marker, 1)[1]
         if box is not None:
             member = member.rpartition("#")[0]
-        place = self._listed(path).get(member)
-        return None if place is None else ImageFile(image_id, path, "", place[1], 0, box, offset=place[0])
+        found = self._listed(path).get(member)
+        return None if found is None else replace(found, id=image_id, box=box)
 
-    def _listed(self, archive: str) -> dict[str, tuple[int, int]]:
-        """Offset and size of every member of an archive; nothing for one that cannot be read."""
+    def _listed(self, archive: str) -> dict[str, ImageFile]:
+        """Every member of an archive by its name in it; nothing for one that cannot be read."""
         if archive not in self._members:
-            members: dict[str, tuple[int, int]] = {}
-            try:
-                with tarfile.open(archive, "r:", errors="surrogateescape") as file:
-                    for entry in file:
-                        members[entry.name.removeprefix("./")] = (entry.offset_data, entry.size)
-            except (OSError, tarfile.TarError):
-                pass  # a thumbnail less; the page says so
-            self._members[archive] = members
+            listing = Listing()
+            with suppress(ImgretError):  # a thumbnail less; the page says so
+                add_archive(listing, archive, "", "")
+            self._members[archive] = {image.id[1:]: image for image in listing.images}
         return self._members[archive]

@@ -39,5 +39,5 @@ class StoreRows:
 
     def _shard(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if number not in self._shards:
-            self._shards[number] = self.store.read_shard(number).descriptors, self.store.shards[number].live_rows()
+            self._shards[number] = self.store.descriptors(number), self.store.shards[number].live_rows()
         return self._shards[number]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,8 +15,10 @@ import numpy as np
 
 from imgret import atomic
 from imgret.errors import StoreError
+from imgret.ids import IdTable
 
-SCHEMA = "imgret.shard/1"
+SCHEMA = "imgret.shard/2"
+_READABLE = (SCHEMA, "imgret.shard/1")  # the first schema held ids as variable-length bytes
 _COLUMNS = {
     "width": np.int32,
     "height": np.int32,
@@ -62,10 +65,12 @@ def write(path: Path, shard: Shard, fingerprint: str) -> tuple[int, str]:
     any moment leaves either no shard or a sound one, and HDF5 never meets a full disk.
     """
     buffer = io.BytesIO()
+    ends = np.cumsum([0, *map(len, shard.ids)], dtype=np.int64)
     with h5py.File(buffer, "w") as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["recipe"] = fingerprint
-        file.create_dataset("ids", data=list(shard.ids), dtype=h5py.special_dtype(vlen=bytes))
+        file.create_dataset("id_bytes", data=np.frombuffer(b"".join(shard.ids), np.uint8))
+        file.create_dataset("id_offsets", data=ends)
         file.create_dataset("descriptors", data=shard.descriptors)  # contiguous: readers map it
         for name, kind in _COLUMNS.items():
             file.create_dataset(name, data=np.asarray(getattr(shard, name), kind))
@@ -82,43 +87,80 @@ def read(path: Path, fingerprint: str | None = None) -> Shard:
 
     StoreError when the file is not a sound shard, or (with `fingerprint`) of another recipe.
     """
+    with _opened(path, fingerprint) as file:
+        descriptors = _mapped(path, file["descriptors"])
+        ids = list(_ids(file).iter_raw())
+        columns = {name: file[name][:] for name in (*_COLUMNS, "sha256")}
+        box = file["box"][:] if "box" in file else None
+        if any(len(column) != len(ids) for column in (descriptors, *columns.values())):
+            raise StoreError(f"{path}: its columns differ in length; the shard is damaged")
+        return Shard(ids, descriptors, box=box, attributes=dict(file.attrs), **columns)
+
+
+def read_descriptors(path: Path, fingerprint: str | None = None) -> np.ndarray:
+    """[N, D], the descriptors of a shard, mapped from the file; nothing else is read. Errors as `read`."""
+    with _opened(path, fingerprint) as file:
+        return _mapped(path, file["descriptors"])
+
+
+def read_ids(path: Path, fingerprint: str | None = None) -> IdTable:
+    """The ids of a shard; nothing else is read. Errors as `read`."""
+    with _opened(path, fingerprint) as file:
+        return _ids(file)
+
+
+def read_columns(path: Path, names: Sequence[str], fingerprint: str | None = None) -> dict[str, Any]:
+    """Some columns of a shard by name, `ids` as an IdTable; no `box` where it has none. Errors as `read`."""
+    with _opened(path, fingerprint) as file:
+        there = [name for name in names if name != "box" or name in file]
+        return {name: _ids(file) if name == "ids" else file[name][:] for name in there}
+
+
+@contextmanager
+def _opened(path: Path, fingerprint: str | None) -> Iterator[h5py.File]:
+    """A shard file, its schema and recipe checked; what HDF5 says of a broken one is a StoreError."""
     try:
-        with open(path, "rb") as raw, h5py.File(raw, "r") as file:
-            return _read(path, file, fingerprint)
+        with open(path, "rb") as raw, h5py.File(raw, "r") as file:  # h5py refuses paths that are not UTF-8
+            schema = file.attrs.get("schema")
+            if schema not in _READABLE:
+                raise StoreError(f"{path} has schema {schema!r}, this imgret reads {SCHEMA!r}; extract it again")
+            if fingerprint is not None and file.attrs["recipe"] != fingerprint:
+                raise StoreError(f"{path} was made by another recipe than its store says; extract it again")
+            yield file
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; restore it, or extract again into a new store") from None
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is not a sound shard: {error}") from error
 
 
-def _read(path: Path, file: h5py.File, fingerprint: str | None) -> Shard:
-    schema = file.attrs.get("schema")
-    if schema != SCHEMA:
-        raise StoreError(f"{path} has schema {schema!r}, this imgret reads {SCHEMA!r}; extract it again")
-    if fingerprint is not None and file.attrs["recipe"] != fingerprint:
-        raise StoreError(f"{path} was made by another recipe than its store says; extract it again")
-    matrix = file["descriptors"]
+def _mapped(path: Path, matrix: h5py.Dataset) -> np.ndarray:
     offset = matrix.id.get_offset()
     if offset is None or matrix.shape[0] == 0:
-        descriptors = matrix[:]
-    else:
-        descriptors = np.memmap(path, matrix.dtype, "r", offset=offset, shape=matrix.shape)
-    ids = file["ids"][:].tolist()
-    columns = {name: file[name][:] for name in (*_COLUMNS, "sha256")}
-    box = file["box"][:] if "box" in file else None
-    if any(len(column) != len(ids) for column in (descriptors, *columns.values())):
-        raise StoreError(f"{path}: its columns differ in length; the shard is damaged")
-    return Shard(ids, descriptors, box=box, attributes=dict(file.attrs), **columns)
+        return matrix[:]
+    return np.memmap(path, matrix.dtype, "r", offset=offset, shape=matrix.shape)
+
+
+def _ids(file: h5py.File) -> IdTable:
+    if "ids" in file:
+        return IdTable.of(file["ids"][:].tolist())
+    return IdTable(file["id_bytes"][:], file["id_offsets"][:])
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file, read a megabyte at a time."""
-    with open(path, "rb") as file:
-        return _digest(file)
-
-
-def _digest(file: BinaryIO) -> str:
     state = hashlib.sha256()
-    while block := file.read(1 << 20):
-        state.update(block)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
     return state.hexdigest()
+
+
+def copy(source: Path, target: BinaryIO, sha256: str) -> None:
+    """Copy a shard file; StoreError when its SHA-256 is another."""
+    state = hashlib.sha256()
+    with open(source, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+            target.write(block)
+    if state.hexdigest() != sha256:
+        raise StoreError(f"{source} is damaged: its SHA-256 differs from the manifest; restore it")

@@ -7,14 +7,15 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imgret.errors import StoreError
-from imgret.ids import escape, unescape
+from imgret.errors import ImgretError, StoreError
+from imgret.ids import IdTable, escape, unescape
+from imgret.places import archive_ends, is_url, remote_place
 from imgret.store import shard as shards
 from imgret.store.shard import Shard
 
@@ -33,8 +34,10 @@ class Root:
     relative: str
 
     @classmethod
-    def of(cls, folder: Path, store: Path) -> Root:
+    def of(cls, folder: Path | str, store: Path) -> Root:
         """The root for a folder, as a store at `store` remembers it."""
+        if isinstance(folder, str) and is_url(folder):
+            return cls(folder, folder)
         absolute = os.path.abspath(folder)
         try:
             relative = os.path.relpath(absolute, os.path.abspath(store))
@@ -42,8 +45,10 @@ class Root:
             relative = absolute
         return cls(absolute, Path(relative).as_posix())
 
-    def locate(self, store: Path) -> Path:
-        """Where the folder is now: the same place, or moved together with the store."""
+    def locate(self, store: Path) -> Path | str:
+        """Where the folder is now: the same place, or moved together with the store. A URL stays what it is."""
+        if is_url(self.absolute):
+            return self.absolute
         here = Path(self.absolute)
         if here.exists():
             return here
@@ -123,6 +128,15 @@ class Store:
         return (path / STORE_FILE).exists()
 
     @classmethod
+    def check_free(cls, path: Path) -> None:
+        """ImgretError unless the folder holds a store, or nothing that a new one would overwrite."""
+        if path.exists() and not path.is_dir():
+            raise ImgretError(f"{path} is a file; -o wants the folder of the store")
+        for name in () if cls.exists(path) else (MANIFEST_FILE, FAILURES_FILE, "index.json"):
+            if (path / name).exists():
+                raise ImgretError(f"{path} holds a {name} that is not a store's; name a folder of its own with -o")
+
+    @classmethod
     def open(cls, path: Path) -> Store:
         """Read and check store.json and manifest.json; shards are opened when they are needed."""
         path = Path(path)
@@ -191,11 +205,29 @@ class Store:
             "schema": MANIFEST_SCHEMA,
             "recipe": self.fingerprint,
             "count": self.count,
-            "shards": [asdict(entry) for entry in self.shards],
+            "shards": [vars(entry) for entry in self.shards],
         }
 
     def read_shard(self, number: int) -> Shard:
         """Open a live shard; StoreError when it is not what the manifest says."""
+        shard = shards.read(self.shard_path(number), self.fingerprint)
+        self._check_shape(number, shard.descriptors.shape)
+        return shard
+
+    def descriptors(self, number: int) -> np.ndarray:
+        """[N, D] of a live shard, dead rows too, as stored and mapped; its ids and facts are not read."""
+        matrix = shards.read_descriptors(self.shard_path(number), self.fingerprint)
+        self._check_shape(number, matrix.shape)
+        return matrix
+
+    def shard_ids(self, number: int) -> IdTable:
+        """The N ids of a live shard, dead rows too; nothing else of it is read."""
+        ids = shards.read_ids(self.shard_path(number), self.fingerprint)
+        self._check_shape(number, (len(ids), self.dim))
+        return ids
+
+    def shard_path(self, number: int) -> Path:
+        """The file of a live shard; StoreError when its size is not what the manifest says."""
         entry = self.shards[number]
         path = self.path / entry.file
         if path.exists() and path.stat().st_size != entry.bytes:
@@ -203,10 +235,15 @@ class Store:
                 f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
                 f"look at it with: imgret info {self.path}"
             )
-        shard = shards.read(path, self.fingerprint)
-        if len(shard) != entry.count or shard.descriptors.shape[1] != self.dim:
-            raise StoreError(f"{path} holds {shard.descriptors.shape}, the manifest says ({entry.count}, {self.dim})")
-        return shard
+        return path
+
+    def _check_shape(self, number: int, shape: tuple[int, ...]) -> None:
+        entry = self.shards[number]
+        if shape != (entry.count, self.dim):
+            raise StoreError(
+                f"{self.path / entry.file} holds {shape}, the manifest says ({entry.count}, {self.dim}); "
+                f"look at it with: imgret info {self.path}"
+            )
 
     def verify(self, number: int) -> None:
         """Compare a shard's whole-file SHA-256 with the manifest; StoreError when they differ."""
@@ -223,8 +260,8 @@ class Store:
     def ids(self) -> Iterator[bytes]:
         """Ids of the live rows, in order; no descriptor is read."""
         for number, entry in enumerate(self.shards):
-            shard = self.read_shard(number)
-            yield from (shard.ids[row] for row in entry.live_rows().tolist())
+            ids = self.shard_ids(number)
+            yield from (map(ids.raw, entry.live_rows().tolist()) if entry.dropped else ids.iter_raw())
 
     def blocks(self, rows: int = 65536) -> Iterator[Block]:
         """Live rows in order, at most `rows` at a time, as unit float32 descriptors."""
@@ -245,18 +282,18 @@ class Store:
 _BOX = re.compile(r"#\d+,\d+,\d+,\d+$")
 
 
-def locate_image(folder: Path, image_id: str) -> str | None:
-    """The file of an id below a folder; None where there is none.
+def locate_image(folder: Path | str, image_id: str) -> str | None:
+    """The file of an id below a folder; None where there is none. Below a URL nothing is looked for.
 
-    A crop box in the id is left out; for a tar member the answer is the archive.
+    A crop box in the id is left out; for a member of an archive the answer is the archive.
     """
-    for name in (image_id, _BOX.sub("", image_id)):
-        for end in [len(name), *(match.end() - 1 for match in re.finditer(r"\.tar/", name))]:
-            try:
-                if name[:end] and (folder / name[:end]).is_file():
-                    return str(folder / name[:end])
-            except (OSError, ValueError):  # too long for the system, or with a NUL
-                continue
+    if isinstance(folder, str) and is_url(folder):
+        return remote_place(folder, image_id)
+    for name in dict.fromkeys((image_id, _BOX.sub("", image_id))):
+        for end in [len(name), *archive_ends(name)]:
+            path = os.path.join(folder, name[:end])
+            if name[:end] and os.path.isfile(path):
+                return str(Path(path))
     return None
 
 

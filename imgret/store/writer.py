@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import insort
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,9 @@ import numpy as np
 from imgret import atomic
 from imgret.errors import StoreError
 from imgret.ids import from_bytes
-from imgret.store import failures as register
 from imgret.store import shard as shards
-from imgret.store.failures import Failure
-from imgret.store.known import Known, recall, remember
+from imgret.store.failures import Failures
+from imgret.store.known import KnownImages, by_shard
 from imgret.store.lock import WriterLock
 from imgret.store.shard import Shard
 from imgret.store.store import FAILURES_FILE, MANIFEST_FILE, STORE_FILE, Root, ShardEntry, Store
@@ -27,14 +26,15 @@ _SHARD_NAME = re.compile(r"shard-(\d{5,})\.h5")
 class StoreWriter:
     """Exclusive access to a store, new or old; use as a context manager.
 
-    known      live images by id (bytes)
+    known      its live images
     failures   remembered failures by id (text)
     """
 
+    known: KnownImages
+    failures: Failures
+
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.known: dict[bytes, Known] = {}
-        self.failures: dict[str, Failure] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> StoreWriter:
@@ -66,7 +66,7 @@ class StoreWriter:
         for pattern in ("shard-*.h5", STORE_FILE, MANIFEST_FILE, FAILURES_FILE):
             for left in folder.glob(pattern + atomic.PARTIAL):
                 left.unlink()
-        self.known, self.failures = recall(self.store)
+        self.known, self.failures = KnownImages(self.store), Failures(folder / FAILURES_FILE)
         self._adopt()
 
     def _adopt(self) -> None:
@@ -85,7 +85,7 @@ class StoreWriter:
             self._link(entry, shard)
             self._write_manifest()
 
-    def root_number(self, folder: Path) -> int:
+    def root_number(self, folder: Path | str) -> int:
         """The number of a root, added to store.json when it is new."""
         root = Root.of(folder, self.store.path)
         for number, known in enumerate(self.store.roots):
@@ -95,42 +95,59 @@ class StoreWriter:
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
         return len(self.store.roots) - 1
 
-    def move_root(self, number: int, folder: Path) -> None:
+    def move_root(self, number: int, folder: Path | str) -> None:
         """Note that the folder of a root is somewhere else now."""
         self.store.roots[number] = Root.of(folder, self.store.path)
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
 
-    def add(self, shard: Shard) -> None:
-        """Write a shard for good. Older rows with the same ids are dropped in the same step."""
-        number = 1 + max((int(_SHARD_NAME.fullmatch(e.file)[1]) for e in self.store.shards), default=-1)  # type: ignore[index]
-        path = self.store.path / f"shard-{number:05d}.h5"
+    def add(self, shard: Shard) -> int:
+        """Write a shard for good. Older rows with the same ids are dropped in the same step; how many is returned."""
+        path = self._next_path()
         size, digest = shards.write(path, shard, self.store.fingerprint)
-        self._link(ShardEntry(path.name, len(shard), size, digest), shard)
-        self.save()
+        return self._list(ShardEntry(path.name, len(shard), size, digest), shard)
 
-    def drop(self, ids: Iterable[bytes]) -> None:
-        """Forget images; `save` makes it last. Their rows stay in the shards and count no more."""
-        by_shard: dict[int, list[int]] = {}
-        for image_id in ids:
-            known = self.known.pop(image_id)
-            by_shard.setdefault(known.shard, []).append(known.row)
-        for number, rows in by_shard.items():
-            entry = self.store.shards[number]
-            entry.dropped = sorted({*entry.dropped, *rows})
+    def copy(self, source: Path, entry: ShardEntry) -> int:
+        """Take in another store's shard file, whole, as `add` does; all its rows count, and its root numbers are ours.
+
+        StoreError when its SHA-256 is not that of the entry.
+        """
+        path = self._next_path()
+        atomic.write_with(path, lambda file: shards.copy(source, file, entry.sha256))
+        mine = ShardEntry(path.name, entry.count, entry.bytes, entry.sha256)
+        return self._list(mine, shards.read(path, self.store.fingerprint))
+
+    def _next_path(self) -> Path:
+        numbers = (int(match[1]) for entry in self.store.shards if (match := _SHARD_NAME.fullmatch(entry.file)))
+        return self.store.path / f"shard-{1 + max(numbers, default=-1):05d}.h5"
+
+    def _list(self, entry: ShardEntry, shard: Shard) -> int:
+        replaced = self._link(entry, shard)
+        self.failures.save(every_change=False)
+        self._write_manifest()
+        return replaced
+
+    def drop(self, places: np.ndarray) -> None:
+        """Forget the live images of some places; `save` makes it last. Their rows stay and count no more."""
+        self.known.forget(places)
+        for number, rows in by_shard(places):
+            for row in rows.tolist():
+                insort(self.store.shards[number].dropped, row)
 
     def save(self) -> None:
         """Write the failures register and the manifest. The manifest is last: it decides."""
-        path = self.store.path / FAILURES_FILE
-        if self.failures or path.exists():
-            register.save(path, list(self.failures.values()))
+        self.failures.save()
         self._write_manifest()
 
     def _write_manifest(self) -> None:
         atomic.write_json(self.store.path / MANIFEST_FILE, self.store.manifest())
 
-    def _link(self, entry: ShardEntry, shard: Shard) -> None:
-        for image_id in shard.ids:
-            self.failures.pop(from_bytes(image_id), None)
-        self.drop([image_id for image_id in shard.ids if image_id in self.known])
+    def _link(self, entry: ShardEntry, shard: Shard) -> int:
+        if self.failures:
+            for image_id in shard.ids:
+                self.failures.forget(from_bytes(image_id))
+        places = self.known.find(shard.ids)
+        older = places[places >= 0]
+        self.drop(older)
         self.store.shards.append(entry)
-        remember(self.known, self.store, len(self.store.shards) - 1, shard, np.arange(len(shard)))
+        self.known.add(shard)
+        return len(older)

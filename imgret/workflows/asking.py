@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from imgret.extraction.job import Say
     from imgret.ground_truth.judgements import GroundTruth, Query
     from imgret.images.files import ImageFile
-    from imgret.workflows.evaluating import EvalJob, Searched
+    from imgret.workflows.evaluating import EvalJob
+    from imgret.workflows.searched import Searched
 
 
 def queries_of(job: EvalJob, truth: GroundTruth, searched: Searched, say: Say) -> tuple[Queries, str]:
@@ -45,6 +46,7 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: Searched, boxed
 
     from imgret.evaluation.spelling import missing_message, nearest
     from imgret.ground_truth.names import match
+    from imgret.ids import IdTable
 
     names = [query.name for query in truth.queries]
     say_where = "say what their names are relative to with --images DIR, or give ready descriptors with --queries STORE"
@@ -55,7 +57,7 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: Searched, boxed
             f"{job.ground_truth}: the rows of {searched.path} are augmented, which queries must not be: give the "
             f"store it was made from with --queries STORE, or {say_where}"
         )
-    there = [name for ids, _ in searched.blocks() for name in ids]
+    there = IdTable.of(searched.ids())
     place_of = match(names, there)
     lost = np.flatnonzero(place_of < 0)
     if len(lost) == len(names) and (match(truth.database, there) < 0).all():
@@ -67,15 +69,8 @@ def _own_descriptors(job: EvalJob, truth: GroundTruth, searched: Searched, boxed
             f"{job.ground_truth}: {len(lost)} of its {len(names)} queries are not among the images searched "
             f"({escape(names[lost[0]])}{meant}, ...): {say_where}, or count them as never found with --allow-missing"
         )
-    wanted = np.unique(place_of[place_of >= 0])
-    kept, end = [], 0
-    for ids, descriptors in searched.blocks():
-        here = wanted[(wanted >= end) & (wanted < end + len(ids))] - end
-        kept.append(descriptors[here])
-        end += len(ids)
-    rows = np.concatenate(kept)[np.searchsorted(wanted, place_of[place_of >= 0])]
     found = [name for name, place in zip(names, place_of.tolist(), strict=True) if place >= 0]
-    return Queries(found, [None] * len(found), rows)
+    return Queries(found, [None] * len(found), searched.vectors(place_of[place_of >= 0]))
 
 
 def _query_images(job: EvalJob, queries: Any, folder: Path) -> list[ImageFile]:

@@ -60,7 +60,7 @@ def attend(
     progress: Progress | None = None,
     say: Say = quiet,
 ) -> Attention:
-    """Look at images (files, folders, globs, `.tar` files) with a model; `model` to `seed` are as in extract.
+    """Look at images (files, folders, globs, archives, URLs) with a model; `model` to `seed` are as in extract.
 
     `image_size` is the longer side in pixels, never enlarged (None: the model's own). `box` x1, y1, x2, y2 looks
     at a part of one image only. `limit` looks at the first so many. `on_found` is given the files of all images
@@ -71,7 +71,7 @@ def attend(
     from imgret.extraction.looking import load_looker
     from imgret.images.decode import Undecodable
 
-    files, errors = find_queries(images)
+    files, errors = find_queries(images, offline=offline)
     if not files:
         raise InputError("; ".join(f"{escape(name)}: {why}" for name, why in errors.items()))
     if on_found is not None:

@@ -34,6 +34,7 @@ def build_index(
     dba: str | None = None,
     graph: int | None = None,
     add_only: bool = False,
+    compact: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> IndexReport:
     """Build or update a FAISS index over one or more stores.
@@ -59,5 +60,6 @@ def build_index(
         dba=augmentation,  # type: ignore[arg-type]
         graph=graph,
         add_only=add_only,
+        compact=compact,
         progress=progress,
     )

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from imgret.errors import GroundTruthError, InputError, RankingError
 from imgret.extraction.job import Say, quiet
-from imgret.ids import escape, from_bytes
+from imgret.ids import escape
 from imgret.workflows.asking import queries_of
-from imgret.workflows.queries import Queries, QueryOptions, check_whitening
+from imgret.workflows.queries import Queries, QueryOptions
 from imgret.workflows.reconciling import asked_variants, with_intervals, with_other_crop
+from imgret.workflows.searched import Searched
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from imgret.evaluation.scores import Scores
     from imgret.ground_truth.judgements import GroundTruth
     from imgret.indexes.files import Index
     from imgret.ranking import Ranking
     from imgret.rerank import Step
-    from imgret.store.store import Store
-    from imgret.whitening.transform import Whitening
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
             f"{job.ground_truth}: landmarks answer its queries, not images, so it judges a result file of "
             f"id,landmarks: imgret eval {job.ground_truth} --ranking FILE.csv"
         )
-    searched = Searched.open(job)
+    searched = _searched(job)
     queries, crop = queries_of(job, truth, searched, say)
     scores = _judged(job, truth, _rankings(job, searched, queries), **ways)
     if scores.variants and job.images is not None and boxed:
@@ -135,87 +132,18 @@ def _ready_card(ranking: Path) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Searched:
-    """An index or a store, with what both can tell."""
-
-    database: Any  # Index | Store | WhitenedStore
-    path: Path
-    recipe: dict[str, Any]
-    fingerprint: str
-    origin: dict[str, Any]
-    whitening: Whitening | None
-    index: Index | None
-    store: Store | None
-
-    @classmethod
-    def open(cls, job: EvalJob) -> Searched:
-        if job.index is not None:
-            from imgret.indexes.files import Index
-
-            index = Index.open(job.index)
-            check_whitening(index, job.whitening)
-            about = (job.index, index.recipe, index.fingerprint, index.weights_origin)
-            return cls(index, *about, index.whitening, index, None)
-        from imgret.store.store import Store
-        from imgret.whitening.stores import WhitenedStore
-        from imgret.whitening.transform import Whitening
-
-        assert job.store is not None
-        store = Store.open(job.store)
-        about = (job.store, store.recipe, store.fingerprint, store.origin)
-        if job.whitening is None:
-            return cls(store, *about, None, None, store)
-        whitening = Whitening.load(job.whitening)
-        whitening.check_recipe(store.recipe, store.fingerprint, store.dim, job.store)
-        return cls(WhitenedStore(store, whitening), *about, whitening, None, store)
-
-    @property
-    def dim(self) -> int:
-        """D of the descriptors as extracted."""
-        return int(self.database.dim if self.whitening is None else self.whitening.dim_in)
-
-    def content_sha256(self) -> str:
-        """One hash of the rows that are searched, the same for stores and for an index over them."""
-        import numpy as np
-
-        from imgret.store.store import content_sha256
-
-        if self.store is not None:
-            return self.store.content_sha256
-        assert self.index is not None
-        origin = np.asarray(self.index.origin)[self.index.live_rows]
-        shards = enumerate(self.index.about["shards"])
-        return content_sha256({sha: origin[origin[:, 0] == number, 1] for number, sha in shards})
-
-    def ids(self) -> Iterator[bytes]:
-        """Ids of everything that is searched."""
-        if self.store is not None:
-            return self.store.ids()
-        assert self.index is not None
-        return map(self.index.ids.raw, self.index.live_rows.tolist())
-
-    def blocks(self) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Ids and unit descriptors of everything that is searched, some rows at a time."""
-        if self.index is not None:
-            for rows, descriptors in self.index.blocks():
-                yield [self.index.ids[row] for row in rows.tolist()], descriptors
-        else:
-            for block in self.database.blocks():
-                yield [from_bytes(raw) for raw in block.ids], block.descriptors
+def _searched(job: EvalJob) -> Searched:
+    if job.index is not None:
+        return Searched.open_index(job.index, job.whitening)
+    assert job.store is not None
+    return Searched.open_store(job.store, job.whitening)
 
 
 def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ranking]:
-    from imgret.workflows.ranked import IndexSearched, StoreSearched, rankings
+    from imgret.workflows.ranked import rankings
 
-    index = searched.index
-    if index is not None:
-        database: IndexSearched | StoreSearched = IndexSearched(index, exactly=job.depth is None)
-    else:
-        assert searched.store is not None
-        database = StoreSearched(searched.store, searched.whitening)
     found = rankings(
-        database,
+        searched.ranked(exactly=job.depth is None),
         queries.descriptors,
         queries.ids if not job.rerank else _own_ids(searched, queries.ids),
         job.depth and job.depth + 1,
@@ -224,9 +152,9 @@ def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ra
     )
     if job.rerank:
         found = _renamed(found, queries.ids)
-    if index is None or not len(index.deleted):
-        return found
-    return _without_deleted(index, found)
+    if searched.index is None:
+        return found if job.depth is None else _named(searched, found)
+    return _without_deleted(searched.index, found) if len(searched.index.deleted) else found
 
 
 def _own_ids(searched: Searched, names: Sequence[str]) -> list[str]:
@@ -253,6 +181,14 @@ def _renamed(rankings: Iterator[Ranking], names: Sequence[str]) -> Iterator[Rank
     for ranking in rankings:
         start, end = end, end + len(ranking.queries)
         yield replace(ranking, queries=names[start:end])
+
+
+def _named(searched: Searched, rankings: Iterator[Ranking]) -> Iterator[Ranking]:
+    """Rankings with a table of all ids in place of one that reads those asked for: a ground truth asks for all."""
+    from imgret.ids import IdTable
+
+    ids = IdTable.of(searched.ids())
+    return (replace(ranking, database=ids) for ranking in rankings)
 
 
 def _without_deleted(index: Index, rankings: Iterator[Ranking]) -> Iterator[Ranking]:

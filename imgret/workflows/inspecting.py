@@ -34,6 +34,8 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
         return _store(path, every_file)
     if path.is_dir() and Index.exists(path):
         return _index(path)
+    if path.is_dir() and any(path.glob("building-*.json")):
+        raise InputError(f"{path} is an index that was not finished; run the same imgret index again")
     if path.suffix == ".h5":
         return _shard(path)
     if path.suffix == ".safetensors":
@@ -49,7 +51,7 @@ def _store(path: Path, every_file: bool) -> Inspection:
     from imgret.store.store import FAILURES_FILE, Store
 
     store = Store.open(path)
-    failed = failures.load(path / FAILURES_FILE)
+    failed = sum(1 for _ in failures.read(path / FAILURES_FILE))
     dropped = sum(len(entry.dropped) for entry in store.shards)
     found = Inspection(
         "store",
@@ -57,7 +59,7 @@ def _store(path: Path, every_file: bool) -> Inspection:
             "descriptors": f"{store.count:,} x {store.dim}",
             "shards": len(store.shards),
             "replaced or removed rows": dropped,
-            "failed images": len(failed),
+            "failed images": failed,
             "bytes": f"{sum(entry.bytes for entry in store.shards):,}",
             **{f"recipe: {key}": value for key, value in store.recipe.items()},
             "roots": ", ".join(root.absolute for root in store.roots),
@@ -127,6 +129,7 @@ def _index(path: Path) -> Inspection:
         {
             "images": f"{index.count:,} x {index.dim}",
             "left out (removed)": len(index.deleted),
+            "in the tail (came after the base)": len(index.ids) - index.base_rows,
             "kind": f"{about['kind']} ({about['factory']})",
             "why": about["why"],
             "parameters": about["parameters"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imgret.errors import InputError, StoreError, WhiteningError
 from imgret.extraction.job import Say
 from imgret.ids import escape
+from imgret.places import is_archive, is_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +175,7 @@ def stored_queries(
     return Queries(names, paths, np.concatenate([block.descriptors for block in blocks]), order=names)
 
 
-def find_queries(given: Sequence[str]) -> tuple[list[ImageFile], dict[str, str]]:
+def find_queries(given: Sequence[str], *, offline: bool = False) -> tuple[list[ImageFile], dict[str, str]]:
     """Query images, and what was given and is none (name -> why).
 
     A single file's id is its name, a folder's images have theirs as in extract. Where files of different
@@ -185,15 +186,16 @@ def find_queries(given: Sequence[str]) -> tuple[list[ImageFile], dict[str, str]]
     images: list[ImageFile] = []
     errors: dict[str, str] = {}
     for name in dict.fromkeys(given):
-        single = os.path.isfile(name) and not name.lower().endswith(".tar")
+        single = os.path.isfile(name) and not is_archive(name)
         root = Path(os.path.dirname(os.path.abspath(name))) if single else None
         try:
-            images += files.find([name], root=root).images
+            images += files.find([name], root=root, offline=offline).images
         except InputError as error:
             errors[name] = str(error).removeprefix(f"{escape(name)}: ")
     times = Counter(image.id for image in images)
-    distinct = [
-        image if times[image.id] == 1 else replace(image, id=os.path.relpath(image.path).replace(os.sep, "/"))
-        for image in images
-    ]
+    distinct = [image if times[image.id] == 1 else replace(image, id=_whole_name(image.path)) for image in images]
     return list({image.id: image for image in distinct}.values()), errors
+
+
+def _whole_name(path: str) -> str:
+    return path if is_url(path) else os.path.relpath(path).replace(os.sep, "/")

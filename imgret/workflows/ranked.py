@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgret.whitening.transform import Whitening
 
 
+_MANY = 20  # queries for which `exact` is several times as fast as a flat index of FAISS; both give the same bits
 _OWN = 2  # images that may be the query itself: the whole one, and the same crop
 
 
@@ -44,7 +45,7 @@ class IndexSearched:
 
     def rank(self, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
         """Rankings of queries [Q, D] or of variants [Q, V, D]; None is the whole database, always exactly."""
-        if depth is None or self.exactly:
+        if depth is None or self.exactly or (self.index.structure.flat and len(queries) >= _MANY):
             from imgret.indexes.exact import exact
 
             return exact(self.index, queries, query_ids, depth)

@@ -113,7 +113,7 @@ class _Finder:
 
     def __init__(self, job: EvalJob) -> None:
         self._images = [] if job.images is None else [Path(job.images)]
-        self._roots: list[Path] = []
+        self._roots: list[Path | str] = []
         with suppress(ImgretError):  # a page without pictures is better than none
             self._roots = _roots(job)
 
@@ -133,13 +133,13 @@ class _Finder:
         return self.path(same[0]) if len(same) == 1 else None
 
 
-def _located(folders: Sequence[Path], image_id: str) -> str | None:
+def _located(folders: Sequence[Path | str], image_id: str) -> str | None:
     from imgret.store.store import locate_image
 
     return next((found for folder in folders if (found := locate_image(folder, image_id)) is not None), None)
 
 
-def _roots(job: EvalJob) -> list[Path]:
+def _roots(job: EvalJob) -> list[Path | str]:
     from imgret.ids import unescape
     from imgret.store.store import Root, Store
 

@@ -32,9 +32,9 @@ def train(recipe: Recipe, folder: Path, *, show: Show | None = None, say: Say = 
 
     Under `torchrun` every process calls this; rank 0 writes, validates and talks.
     """
+    from imgret.allocator import keep_freed_memory
     from imgret.extraction.describe import resolve_device, resolve_precision
     from imgret.extraction.stream import default_workers
-    from imgret.models.allocator import keep_freed_memory
     from imgret.training.loop import Trainer
     from imgret.training.processes import joined
 

@@ -160,7 +160,7 @@ class _Descriptors:
         import numpy as np
 
         self._store = store
-        self._shards = [store.read_shard(number).descriptors for number in range(len(store.shards))]
+        self._shards = [store.descriptors(number) for number in range(len(store.shards))]
         self._live = [entry.live_rows() for entry in store.shards]
         self._starts = np.cumsum([0, *map(len, self._live)])
 

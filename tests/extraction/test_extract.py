@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,22 @@ def test_gone_is_judged_within_the_roots_given(job, tmp_path):
     report = workflows.extract(replace(job, images=(str(tmp_path / "second"),), prune=True))
     assert (report.added, report.gone) == (1, 0)
     assert len(contents(job.output)) == 7
+
+
+def test_of_several_folders_one_that_was_emptied_loses_its_rows(job, photos, tmp_path):
+    save(tmp_path, "second/z.png", 3)
+    both = replace(job, images=(str(photos), str(tmp_path / "second")), prune=True)
+    workflows.extract(both)
+    (tmp_path / "second/z.png").unlink()
+    assert workflows.extract(both).pruned == 1
+
+
+def test_rows_with_ids_of_a_list_outlive_a_run_of_something_else(job, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    (tmp_path / "list.csv").write_text("path,id\na/0.png,cat\n")
+    workflows.extract(replace(job, images=(), list_file=tmp_path / "list.csv"))
+    assert workflows.extract(replace(job, images=("b/1.png",), prune=True)).pruned == 0
+    assert sorted(contents(job.output)) == ["b/1.png", "cat"]
 
 
 def test_one_file_given_by_name_does_not_make_the_others_gone(job, photos, monkeypatch):
@@ -485,3 +502,16 @@ def test_another_weights_file_is_refused_even_when_there_is_nothing_to_do(job, t
     for change in ({"weights": str(other)}, {"model": str(other), "weights": None}):
         with pytest.raises(RecipeError, match="weights"):
             workflows.extract(replace(job, **change))
+
+
+def test_pruning_with_a_part_leaves_the_members_that_other_parts_read(job, photos, tmp_path):
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(photos.rglob("*.png")):
+            file.write(path, path.relative_to(photos).as_posix())
+    whole = replace(job, images=(str(archive),), root=tmp_path)
+    workflows.extract(whole)
+    for number in (1, 2):
+        report = workflows.extract(replace(whole, part=(number, 2), prune=True))
+        assert (report.gone, report.pruned) == (0, 0)
+    assert Store.open(job.output).count == 6

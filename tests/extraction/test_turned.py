@@ -32,7 +32,7 @@ def test_the_variants_are_those_that_pillow_makes_and_all_differ():
 def test_each_row_holds_the_descriptors_of_one_image_in_that_order():
     describer = Describer(tiny("glam"), torch.device("cpu"))
     pictures = [corners().resize((96, 48)), corners().resize((96, 48)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)]
-    rows = TurnedDescriber(describer)(np.stack([np.asarray(picture) for picture in pictures]))
+    rows = TurnedDescriber(describer).begin(np.stack([np.asarray(picture) for picture in pictures]))()
     assert rows.shape == (2, 8 * 512)
     for row, picture in zip(rows.reshape(2, 8, 512), pictures, strict=True):
         expected = [describer(np.array(one)[None])[0] for one in variants(picture)]

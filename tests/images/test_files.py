@@ -11,6 +11,7 @@ import pytest
 
 from imgret.errors import InputError
 from imgret.images import files
+from imgret.images.reading import content_sha256
 from tests.pictures import save, textured
 
 
@@ -153,6 +154,47 @@ def test_a_compressed_or_broken_tar_is_refused_in_words(tmp_path):
         files.find([str(tmp_path / "x.tar")])
 
 
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.TGZ", "x.tar.zst"])
+def test_an_archive_compressed_as_a_whole_is_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    with pytest.raises(InputError, match=r"compressed as a whole.*a plain \.tar"):
+        files.find([str(tmp_path / name)])
+
+
+def test_a_tar_that_is_cut_short_gives_what_is_whole_and_a_note(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for number in range(3):
+            archive.add(save(tmp_path, f"{number}.png", number), f"{number}.png")
+    with tarfile.open(tmp_path / "set.tar") as archive:
+        second = archive.getmembers()[1]
+    os.truncate(tmp_path / "set.tar", second.offset_data + second.size // 2)
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["set.tar"])
+    assert ids(listing) == ["set.tar/0.png", "set.tar/1.png"]  # the second fails when it is read
+    assert content_sha256(listing.images[1]) is None
+    assert "set.tar is cut short" in listing.notes[0]
+
+
+def test_hidden_members_of_a_tar_are_left_out_as_hidden_files_are(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name in ("a.png", ".b.png", "x/.y/c.png", "__MACOSX/d.png"):
+            archive.add(save(tmp_path, "one.png", 1), name)
+    monkeypatch.chdir(tmp_path)
+    assert ids(files.find(["set.tar"])) == ["set.tar/a.png"]
+
+
+def test_shards_may_be_named_in_braces(tmp_path, monkeypatch):
+    for number in range(9, 12):
+        with tarfile.open(tmp_path / f"s-{number:03d}.tar", "w") as archive:
+            archive.add(save(tmp_path, "one.png", number), "1.png")
+    monkeypatch.chdir(tmp_path)
+    assert ids(files.find(["s-{009..011}.tar"])) == [f"s-{number:03d}.tar/1.png" for number in range(9, 12)]
+    with pytest.raises(InputError, match=r"s-012\.tar: no such file"):
+        files.find(["s-{009..012}.tar"])
+    save(tmp_path, "{0..1}.png", 1)  # a file that is really called so
+    assert ids(files.find(["{0..1}.png"])) == ["{0..1}.png"]
+
+
 def test_parts_are_disjoint_and_complete_and_follow_the_hash(tmp_path):
     for number in range(20):
         save(tmp_path, f"{number}.png", number, (8, 8))
@@ -239,3 +281,80 @@ def test_a_glob_looks_into_folders_and_passes_over_other_files(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     listing = files.find(["p/*"])
     assert (sorted(ids(listing)), listing.others) == (["p/2.jpg", "p/a/1.jpg"], 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs GNU tar's sparse members")
+def test_sparse_members_of_a_tar_are_left_out_and_named(tmp_path, monkeypatch):
+    save(tmp_path, "b.png", 2)
+    with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo("a.png")
+        member.type, member.size = tarfile.GNUTYPE_SPARSE, 512
+        archive.addfile(member, io.BytesIO(b"x" * 512))
+        archive.add(tmp_path / "b.png", "b.png")
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["set.tar"])
+    assert ids(listing) == ["set.tar/b.png"]
+    assert "set.tar holds sparse members, which cannot be read in place: a.png left out" in listing.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "mtime_ns"), [("nan", 0), ("1e30", 2**62), ("-1e12", -(2**62)), ("1.5", 15 * 10**8)]
+)
+def test_any_time_that_a_tar_tells_fits_into_a_record(tmp_path, written, mtime_ns):
+    with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.png")
+        member.pax_headers = {"mtime": written}
+        archive.addfile(member)
+    (image,) = files.find([str(tmp_path / "set.tar")]).images
+    assert image.mtime_ns == mtime_ns
+
+
+def test_members_outside_of_their_archive_are_counted_as_others(tmp_path):
+    save(tmp_path, "a.png", 1)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name in ("a.png", "../b.png", "x/../../c.png"):
+            archive.add(tmp_path / "a.png", name)
+    listing = files.find([str(tmp_path / "set.tar")], root=tmp_path)
+    assert (ids(listing), listing.others) == (["set.tar/a.png"], 2)
+
+
+def test_a_glob_into_a_folder_with_braces_in_its_name_takes_them_as_they_are(tmp_path, monkeypatch):
+    for name in ("set{a,b}/1.png", "seta/2.png", "c/3.png", "d/4.png"):
+        save(tmp_path, name, 1)
+    monkeypatch.chdir(tmp_path)
+    assert ids(files.find(["set{a,b}/*.png"])) == ["set{a,b}/1.png"]
+    assert ids(files.find(["{c,d}/*.png"])) == ["c/3.png", "d/4.png"]
+
+
+def test_what_was_looked_at_is_known_even_where_nothing_was_found(tmp_path, monkeypatch):
+    save(tmp_path, "photos/a.png", 1)
+    (tmp_path / "emptied").mkdir()
+    with tarfile.open(tmp_path / "emptied.tar", "w"):
+        pass
+    monkeypatch.chdir(tmp_path)
+    listing = files.find(["emptied", "photos", "emptied.tar"])
+    assert listing.roots == [str(tmp_path / name) for name in ("emptied", "photos")] + [str(tmp_path)]
+    assert listing.archives == {str(tmp_path / "emptied.tar")}
+
+
+def test_an_archive_that_could_not_be_read_to_its_end_proves_nothing_gone(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for number in range(2):
+            archive.add(save(tmp_path, f"{number}.png", number), f"{number}.png")
+    with tarfile.open(tmp_path / "set.tar") as archive:
+        first = archive.getmembers()[0]
+    os.truncate(tmp_path / "set.tar", first.offset_data + first.size // 2)
+    listing = files.find([str(tmp_path / "set.tar")])
+    assert (len(listing.images), listing.archives) == (1, set())
+
+
+@pytest.mark.parametrize("size", [-10240, 2**70])
+def test_a_tar_with_a_member_of_impossible_size_gives_those_before_it_and_a_note(tmp_path, size):
+    with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(save(tmp_path, "a.png", 1), "a.png")
+        member = tarfile.TarInfo("b.png")
+        member.size = size  # stored in base 256
+        archive.fileobj.write(member.tobuf(tarfile.GNU_FORMAT))
+    listing = files.find([str(tmp_path / "set.tar")], root=tmp_path)
+    assert ids(listing) == ["set.tar/a.png"]
+    assert "set.tar is cut short or damaged" in listing.notes[0]

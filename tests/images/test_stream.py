@@ -27,7 +27,7 @@ def test_batches_hold_one_size_and_every_image_once():
         out += batches.add(key, decoded(4, 4 + key % 2))
     out += batches.flush()
     assert sorted(key for keys, _ in out for key in keys) == list(range(10))
-    assert all(pixels.shape[0] == len(keys) for keys, pixels in out)
+    assert all(len(group) == len(keys) and len({one.size for one in group}) == 1 for keys, group in out)
     assert all(len({key % 2 for key in keys}) == 1 for keys, _ in out)
 
 

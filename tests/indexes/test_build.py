@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from imgret.errors import IndexFileError, StoreError
+from imgret.indexes import kinds, planner
 from imgret.indexes.build import build
 from imgret.indexes.files import INDEX_FILE, Index
-from imgret.indexes.kinds import INDEX_KINDS
+from imgret.indexes.kinds import INDEX_KINDS, Choice
 from imgret.indexes.search import search
-from imgret.indexes.structure import Structure
 from imgret.indexes.tuning import Truth
 from imgret.store.lock import WriterLock
 from imgret.store.store import Store
@@ -180,7 +180,7 @@ def test_faiss_prints_nothing(tmp_path, capfd):
         ("IVF4,PQ7", "FAISS cannot make|cannot be trained"),
         ("PQ8", "cannot be trained on 100 vectors"),
         ("IVF256,Flat", "cannot be trained on 100 vectors"),
-        ("IDMap,Flat", "cannot add vectors"),
+        ("IDMap,Flat", "leave the IDMap out"),
     ],
 )
 def test_a_factory_that_cannot_work_is_refused_in_one_line(tmp_path, factory, message):
@@ -191,15 +191,6 @@ def test_a_factory_that_cannot_work_is_refused_in_one_line(tmp_path, factory, me
     assert not Index.exists(tmp_path / "index")
     if (tmp_path / "index").exists():
         assert not list((tmp_path / "index").glob("*-1.*"))
-
-
-def test_a_kind_that_cannot_leave_rows_out_is_made_anew(tmp_path, store, monkeypatch):
-    build([store], tmp_path / "index", factory="SQ8")
-    assert Index.open(tmp_path / "index").structure.can_leave_out()
-    monkeypatch.setattr(Structure, "can_leave_out", lambda self: False)
-    store.shards[0].dropped = [1]
-    report = build([store], tmp_path / "index", factory="SQ8")
-    assert report.rebuilt_because == "FAISS cannot leave rows out of a SQ8 index"
 
 
 def test_mixed_recipes_are_refused_naming_both_stores_and_what_differs(tmp_path):
@@ -302,3 +293,64 @@ def test_the_recall_of_an_updated_index_speaks_for_all_its_rows(tmp_path):
     everywhere = Truth(index, rows).recall(index)
     assert report.recall["recall@10"] == pytest.approx(everywhere, abs=0.06)
     assert everywhere > 0.9
+
+
+@pytest.mark.parametrize("planned", ["flat", "fp16", "ivf"])
+def test_an_update_keeps_the_kind_that_was_planned_and_plans_nothing(tmp_path, store, monkeypatch, planned):
+    seen = []
+
+    def plan(sample, count, budget, target, seed, progress):
+        seen.append((sample.shape, count, budget, target, seed))
+        choice = Choice(planned, INDEX_KINDS[planned].factory(count, 16), "it was the quickest")
+        return planner.Planned(choice, (planner.Trial(planned, choice.factory, 1),))
+
+    monkeypatch.setattr(kinds, "QUICK", 1000)  # so that exact search counts as slow
+    monkeypatch.setattr(planner, "plan", plan)
+    first = build([store], tmp_path / "index", max_memory=10_000_000, seed=3)
+    assert seen == [((1200, 16), 1200, 10_000_000, 0.95, 3)]
+    assert (first.kind, first.why, [trial["kind"] for trial in first.trials]) == (
+        planned,
+        "it was the quickest",
+        [planned],
+    )
+    add_shard(store, names(30, "new"), clustered(30, seed=1))
+    save(store)
+    report = build([store], tmp_path / "index", max_memory=10_000_000)
+    assert (report.rebuilt_because, report.kind, report.count, report.trials) == (None, planned, 1230, [])
+    assert len(seen) == 1
+
+
+def test_a_flat_index_that_exact_search_has_become_slow_for_is_planned_anew(tmp_path, store, monkeypatch):
+    assert build([store], tmp_path / "index").kind == "flat"
+    monkeypatch.setattr(kinds, "QUICK", 1000)
+    choice = Choice("sq8", "SQ8", "it was the quickest")
+    monkeypatch.setattr(planner, "plan", lambda *_: planner.Planned(choice, ()))
+    report = build([store], tmp_path / "index")
+    assert (report.kind, report.rebuilt_because) == ("sq8", "the kind was flat and is now sq8")
+
+
+@pytest.mark.parametrize("kind", ["fp16", "ivf"])
+def test_rows_in_half_precision_are_kept_bit_for_bit_unless_they_are_no_unit_rows(tmp_path, kind):
+    half = clustered(300).astype(np.float16)
+    long = (2 * clustered(100, seed=1)).astype(np.float16)
+    store = write_store(tmp_path / "s", [(names(300), half), (names(100, "long"), long)])
+    build([store], tmp_path / "index", kind=kind)
+    kept = Index.open(tmp_path / "index").stored(np.arange(400))
+    np.testing.assert_array_equal(kept[:300], half)
+    np.testing.assert_allclose(np.linalg.norm(kept[300:].astype(np.float32), axis=1), 1, atol=1 / 2048)
+
+
+def test_a_memory_limit_is_kept_by_later_updates(tmp_path, store):
+    kind = build([store], tmp_path / "limited", max_memory=60_000).kind  # 1200 x 16 x 4 bytes are 76,800
+    assert kind != "flat"
+    store.shards[0].dropped = [3]
+    save(store)
+    report = build([store], tmp_path / "limited")
+    assert (report.kind, report.rebuilt_because) == (kind, None)
+    assert Index.open(tmp_path / "limited").about["max_memory"] == 60_000
+
+
+def test_an_impossible_budget_is_refused_before_a_shard_is_hashed(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(type(store), "verify", lambda *_: pytest.fail("hashed"))
+    with pytest.raises(IndexFileError, match="nearest budget"):
+        build([store], tmp_path / "refused", max_memory=1000)

@@ -99,40 +99,6 @@ def test_equal_scores_stand_in_order_of_their_ids(tmp_path, kind):
     assert [index.ids[row] for row in ranking.rows[0]] == copies[:20]
 
 
-def test_exact_ranks_the_whole_database_the_same_from_index_and_store(big, opened):
-    queries = clustered(7, 32, 5)
-    by_store = list(exact(big(), queries, names(7)))
-    by_index = list(exact(opened("flat"), queries, names(7)))
-    ranking = by_index[0].check()
-    assert ranking.rows.shape == (7, 3000)
-    assert ranking.rows.dtype == np.int32
-    np.testing.assert_array_equal(ranking.rows, by_store[0].rows)
-    np.testing.assert_allclose(ranking.scores[0], np.sort(self_queries(big())[0] @ queries[0])[::-1], atol=1e-5)
-
-
-def test_exact_orders_copies_by_id_and_cuts_without_changing_the_order(tmp_path):
-    vectors = np.repeat(clustered(37, 16), 20, 0)
-    ids = [f"{number * 7919 % 1000:03d}" for number in range(len(vectors))]
-    store = write_store(tmp_path / "s", [(ids, vectors)])
-    whole = next(exact(store, vectors[:3], ["a", "b", "c"]))
-    cut = next(exact(store, vectors[:3], ["a", "b", "c"], depth=50))
-    np.testing.assert_array_equal(whole.rows[:, :50], cut.rows)
-    first = [ids[row] for row in whole.rows[0, :20]]
-    assert first == sorted(ids[:20])
-
-
-def test_exact_works_in_blocks_of_queries(big, monkeypatch):
-    from imgret.indexes import exact as module
-
-    queries = clustered(10, 32, 5)
-    whole = next(exact(big(), queries, names(10), 30))
-    monkeypatch.setattr(module, "_MEMORY", module._PER_PLACE * 3000 * 4)
-    parts = list(exact(big(), queries, names(10), 30))
-    assert [len(part.rows) for part in parts] == [4, 4, 2]
-    assert [name for part in parts for name in part.queries] == names(10)
-    np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
-
-
 @pytest.mark.parametrize(
     ("queries", "ids", "k", "message"),
     [

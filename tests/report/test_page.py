@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 from collections import namedtuple
 from html.parser import HTMLParser
 
@@ -161,23 +162,31 @@ def test_thumbnails_are_upright_and_small(tmp_path):
     assert (image["width"], image["height"]) == ("120", "240")
 
 
-def test_a_member_of_an_archive_is_shown(tmp_path):
-    data = io.BytesIO()
-    Image.new("RGB", (40, 30), (0, 200, 0)).save(data, "PNG")
-    with tarfile.open(tmp_path / "some.tar", "w") as archive:
-        member = tarfile.TarInfo("in/green.png")
-        member.size = data.tell()
-        data.seek(0)
-        archive.addfile(member, data)
-    where = str(tmp_path / "some.tar")
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_a_member_of_an_archive_is_shown(tmp_path, kind):
+    Image.new("RGB", (40, 30), (0, 200, 0)).save(tmp_path / "green.png")
+    where = str(tmp_path / f"some.{kind}")
+    if kind == "tar":
+        with tarfile.open(where, "w") as archive:
+            archive.add(tmp_path / "green.png", "in/green.png")
+    else:
+        with zipfile.ZipFile(where, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / "green.png", "in/green.png")
     hits = [
-        ResultHit(1, "sub/some.tar/in/green.png", 0.9, where),
-        ResultHit(2, "some.tar/gone.png", 0.8, where),
+        ResultHit(1, f"sub/some.{kind}/in/green.png", 0.9, where),
+        ResultHit(2, f"some.{kind}/gone.png", 0.8, where),
     ]
     read = Reader(page(tmp_path, [ResultRow("q", None, hits)]))
     (image,) = read.of_tag("img")
     assert pixel(image, 5, 5) == pytest.approx((0, 200, 0), abs=4)
     assert "not in its archive" in read.text
+
+
+def test_a_page_fetches_no_image_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("imgret.images.remote.read", lambda *_: pytest.fail("it was fetched"))
+    url = "http://example.org/a.jpg"
+    read = Reader(page(tmp_path, [ResultRow("q", url, [ResultHit(1, "a.jpg", 0.9, url)])]))
+    assert "elsewhere, not fetched for this page" in read.text
 
 
 def test_names_that_are_no_valid_text_are_escaped(tmp_path, photo):

@@ -11,7 +11,7 @@ import pytest
 
 _FAULTS = """
 import resource, sys, torch
-from imgret.models.allocator import keep_freed_memory
+from imgret.allocator import keep_freed_memory
 told = keep_freed_memory() if "keep" in sys.argv else False
 tensor = torch.zeros(16 << 20, dtype=torch.uint8)
 faults = []

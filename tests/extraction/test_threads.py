@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imgret.extraction import threads
+from imgret.extraction.threads import ThreadSplit
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    """Eight cores and as many threads, none of them real."""
+    now = [8]
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: now.__setitem__(0, count))
+    return now
+
+
+def run(split: ThreadSplit, now: list[int], seconds: dict[int, float], decode: float) -> int:
+    """Describe batches of one image, as long as the number of threads says; the threads in the end."""
+    for _ in range(20):
+        if split.settled:
+            break
+        split.described(seconds[now[0]], 1, decode)
+    return now[0]
+
+
+def test_a_model_that_gains_by_every_core_keeps_them_all(eight):
+    # max(1, (2 + 8 x 1) / 8) = 1.25 s an image on eight threads, max(2, (2 + 4 x 2) / 8) = 2 on four
+    with ThreadSplit(True) as split:
+        assert run(split, eight, {8: 1.0, 4: 2.0}, decode=2.0) == 8
+
+
+def test_a_model_that_gains_nothing_leaves_cores_to_decoding(eight):
+    # max(1, (16 + 8) / 8) = 3 s an image on eight threads, max(1, (16 + 4) / 8) = 2.5 on four
+    with ThreadSplit(True) as split:
+        assert run(split, eight, {8: 1.0, 4: 1.0}, decode=16.0) == 4
+    assert eight == [8]  # as before
+
+
+def test_a_short_run_tries_nothing(eight):
+    with ThreadSplit(False) as split:
+        assert split.settled
+    assert eight == [8]
