@@ -47,8 +47,11 @@ def search(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int) 
     query_ids  Q ids
 
     Scores are cosines in [-1, 1], from half-precision vectors where the index is lossy; equal scores
-    stand in order of their ids. The ranking has min(k, index.count) columns, -1 where an approximate
-    index found fewer. ValueError for queries of another dimension, with NaN, or k below 1.
+    stand in order of their ids. Of more copies of one vector than a level looks at as candidates, kinds other than
+    flat and ivf give some; `exact` gives the first by id. The ranking has min(k, index.count)
+    columns, -1 where an approximate index found fewer.
+
+    ValueError for queries of another dimension, with NaN, or k below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
