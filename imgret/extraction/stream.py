@@ -67,6 +67,11 @@ class Begins(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether it tries nothing out any more: what a batch takes then says something of the threads."""
+        ...
+
     def begin(self, pixels: Any) -> Callable[[], np.ndarray]:
         """What waits for the rows [B, D] float32 and gives them."""
         ...
@@ -108,7 +113,8 @@ def describe_stream(
     batches = SizeBatches(batch_size, limit=deep * batch_size)
     following = 0
     with ExitStack() as held:
-        split = held.enter_context(ThreadSplit(workers > 0 and expected >= _ENOUGH * batch_size))
+        shared = workers > 0 and expected >= _ENOUGH * batch_size and describe.device.type == "cpu"
+        split = held.enter_context(ThreadSplit(shared))
         desk = _Desk(describe, clock, split, finish)
 
         def spent(seconds: float) -> None:
@@ -160,6 +166,7 @@ class _Desk:
     def send(self, keys: list[int], images: list[Decoded]) -> None:
         """Begin to describe a batch, and take in what need not be under way any more."""
         started = time.perf_counter()
+        alone = self.describe.settled  # of two things tried out at once neither could be told apart
         pixels, failed = self.finish([(self.waiting[key][0], one) for key, one in zip(keys, images, strict=True)])
         for place, why in failed.items():
             self.done[keys[place]] = self.waiting.pop(keys[place])[0], why
@@ -169,7 +176,7 @@ class _Desk:
         self._begun.append((keys, self.describe.begin(pixels)))
         self.clock.describing += time.perf_counter() - started
         self.receive(self.describe.ahead)
-        if not self.split.settled:
+        if alone and not self.split.settled:
             self.split.described(time.perf_counter() - started, len(keys), self.clock.decode_cpu / self.clock.decoded)
 
     def receive(self, left: int) -> None:

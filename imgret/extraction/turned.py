@@ -30,6 +30,7 @@ class TurnedDescriber:
     """A Describer of all eight variants: it takes eight times as long, never more images at once."""
 
     ahead = 0
+    settled = True
 
     def __init__(self, describer: Describer) -> None:
         self._describer = describer

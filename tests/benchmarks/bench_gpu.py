@@ -106,6 +106,7 @@ class Timed:
         self._describer = describer
         self.device = describer.device
         self.ahead = describer.ahead
+        self.settled = True
         self._pairs: list[tuple[Any, Any]] = []
         inner = describer._describe
         describer._describe = lambda images: self._between(inner, images)

@@ -97,6 +97,7 @@ class _Late:
 
     def __init__(self, ahead):
         self.ahead = ahead
+        self.settled = True
         self.under_way = self.most = 0
 
     def begin(self, pixels):

@@ -3,8 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imgret.extraction import threads
+from imgret.extraction import stream, threads
+from imgret.extraction.stream import describe_stream
 from imgret.extraction.threads import ThreadSplit
+from imgret.images import files
+from imgret.images.decode import DecodeRule
+from tests.pictures import save
 
 
 @pytest.fixture
@@ -43,3 +47,35 @@ def test_a_short_run_tries_nothing(eight):
     with ThreadSplit(False) as split:
         assert split.settled
     assert eight == [8]
+
+
+class _Trying:
+    """Describes by the first pixel, and has something of its own to try for the first three batches."""
+
+    ahead = 0
+
+    def __init__(self, device):
+        self.device = torch.device(device)
+        self.batches = 0
+
+    @property
+    def settled(self):
+        return self.batches >= 3
+
+    def begin(self, pixels):
+        self.batches += 1
+        return lambda: pixels[:, 0, 0].astype("float32")
+
+
+@pytest.mark.parametrize(("device", "first"), [("cpu", 4), ("meta", None)])
+def test_threads_are_tried_after_all_else_and_on_a_processor_only(tmp_path, monkeypatch, eight, device, first):
+    for number in range(8):
+        save(tmp_path, f"{number}.png", number, (8, 8))
+    describe, told = _Trying(device), []
+    note = ThreadSplit.described
+    monkeypatch.setattr(ThreadSplit, "described", lambda *what: told.append(describe.batches) or note(*what))
+    monkeypatch.setattr(stream, "_ENOUGH", 1)
+    images = list(files.find([str(tmp_path)]).images)
+    found = describe_stream(images, DecodeRule(8), describe, workers=1, batch_size=1, expected=8)
+    assert len(list(found)) == 8
+    assert (told[0] if told else None) == first  # the fourth batch is the first that began with nothing else on trial

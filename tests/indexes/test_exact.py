@@ -45,8 +45,9 @@ def test_complete_rankings_order_copies_by_id_and_a_depth_cuts_them_without_chan
 
 
 def test_rows_of_few_values_are_not_taken_for_copies_of_each_other(tmp_path, monkeypatch):
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (20_000, 64)).astype(np.float32) / 8
-    assert len(np.unique(module._hashes(signs))) == len(np.unique(signs, axis=0))
+    # 300,000 of 2^64 patterns: two alike are less likely than a prize in a lottery, and 31 bits of hash are too few
+    signs = np.random.default_rng(0).choice(np.float32([-0.125, 0.125]), (300_000, 64))
+    assert len(np.unique(module._hashes(signs))) == 300_000
     # and if hashes do collide, the score of a row stays its own
     monkeypatch.setattr(module, "_hashes", lambda rows: np.zeros(len(rows), np.uint64))
     store = write_store(tmp_path / "store", [(names(5), np.eye(5, 16, dtype=np.float32))])
