@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from imgret.indexes.scores import SLACK
+from imgret.indexes.scores import SLACK, id_ranks
 
 _AT_ONCE = 1_000_000  # numbers gathered at a time, 4 MB
 
@@ -85,7 +85,7 @@ class Best:
         if by_id:
             equal = (lines[1:] == lines[:-1]) & (scores[1:] == scores[:-1])
             tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
-            by_name = np.lexsort((self._name_ranks(rows[tied]), -scores[tied], lines[tied]))
+            by_name = np.lexsort((id_ranks(rows[tied], self._names), -scores[tied], lines[tied]))
             rows[tied] = rows[tied[by_name]]
         counts = np.bincount(lines, minlength=len(self._queries))
         firsts = np.cumsum(counts) - counts
@@ -97,11 +97,3 @@ class Best:
         if not by_id:
             kept |= scores == last[lines]
         self._lines, self.rows, self._scores = lines[kept], rows[kept], scores[kept]
-
-    def _name_ranks(self, rows: np.ndarray) -> np.ndarray:
-        """The place of the id of each row among all of theirs."""
-        distinct, which = np.unique(rows, return_inverse=True)
-        names = self._names(distinct)
-        ranks = np.empty(len(names), np.int64)
-        ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-        return ranks[which]

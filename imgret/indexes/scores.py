@@ -6,7 +6,7 @@ stand. What is shown and ordered is therefore computed once more, row by row, al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -45,13 +45,22 @@ def ordered(rows: np.ndarray, scores: np.ndarray, ids: Sequence[str]) -> tuple[n
     """Rows and scores [Q, K] with the best first, equal scores in order of their ids' bytes, -1 last."""
     order = np.argsort(-scores, axis=1, kind="stable")
     rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
-    tied = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] >= 0)
-    for line in np.flatnonzero(tied.any(1)).tolist():
-        found = rows[line] >= 0
-        names = {row: to_bytes(ids[row]) for row in rows[line][found].tolist()}
-        both = zip((-scores[line][found]).tolist(), rows[line][found].tolist(), strict=True)
-        rows[line][found] = [row for _, row in sorted(both, key=lambda pair: (pair[0], names[pair[1]]))]
+    equal = np.pad((scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] >= 0), ((0, 0), (1, 1)))
+    lines, places = np.nonzero(equal[:, 1:] | equal[:, :-1])
+    if len(lines):
+        tied = rows[lines, places]
+        ranks = id_ranks(tied, lambda distinct: [to_bytes(ids[row]) for row in distinct.tolist()])
+        rows[lines, places] = tied[np.lexsort((ranks, -scores[lines, places], lines))]
     return rows, scores
+
+
+def id_ranks(rows: np.ndarray, names: Callable[[np.ndarray], list[bytes]]) -> np.ndarray:
+    """[n] int64, the place of each row's id among all of theirs; `names` is asked once for each row there is."""
+    distinct, which = np.unique(rows, return_inverse=True)
+    raw = names(distinct)
+    ranks = np.empty(len(raw), np.int64)
+    ranks[sorted(range(len(raw)), key=raw.__getitem__)] = np.arange(len(raw))
+    return ranks[which]
 
 
 def settled(

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imgret.ids import IdTable
+from imgret.indexes.best import Best
 from imgret.indexes.candidates import best_of
 from imgret.indexes.files import Index
 from imgret.indexes.scores import SLACK, cosines, ordered, settled
@@ -33,6 +34,7 @@ DEEPER = 8  # how many times more the next level looks at
 SHARE = {True: 2, False: 4}  # a level serves one in so many of the rows it looked at
 _AT_ONCE = 1024  # queries; never depends on k, or k would change what FAISS computes
 _DEEP = 256  # queries of a graph or a lossy kind that go deeper at a time, likewise
+_CROWD = 65536  # copies of one vector that a graph or a lossy kind looks for the first of, at most
 _RESULTS = 16_000_000  # rows held at a time while going deeper
 
 Searched = Index | Tail
@@ -47,8 +49,8 @@ def search(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int) 
     query_ids  Q ids
 
     Scores are cosines in [-1, 1], from half-precision vectors where the index is lossy; equal scores
-    stand in order of their ids. Of more copies of one vector than a level looks at as candidates, kinds other than
-    flat and ivf give some; `exact` gives the first by id. The ranking has min(k, index.count)
+    stand in order of their ids. Of thousands of copies of one vector a graph, or lists that share them, may give others
+    than the first by id; `exact` gives those. The ranking has min(k, index.count)
     columns, -1 where an approximate index found fewer.
 
     ValueError for queries of another dimension, with NaN, or k below 1.
@@ -57,7 +59,7 @@ def search(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int) 
         raise ValueError(f"k must be at least 1, got {k}")
     queries, want = checked_variants(queries, index.dim, query_ids), min(k, index.count)
     variants, queries = queries.shape[1], queries.reshape(-1, index.dim)
-    parts = [_ranked(index, queries[start : start + _AT_ONCE], want) for start in range(0, len(queries), _AT_ONCE)]
+    parts = [_each_once(index, queries[start : start + _AT_ONCE], want) for start in range(0, len(queries), _AT_ONCE)]
     rows = np.concatenate([np.zeros((0, want), np.int32), *(part[0].astype(np.int32) for part in parts)])
     scores = np.concatenate([np.zeros((0, want), np.float32), *(part[1] for part in parts)])
     if variants > 1:
@@ -99,6 +101,16 @@ def _highest(rows: np.ndarray, scores: np.ndarray, variants: int, ids: IdTable) 
     return rows[:, :k], scores[:, :k]
 
 
+def _each_once(index: Index, queries: np.ndarray, want: int) -> Found:
+    """`_ranked` for queries of which some are the same, as when copies in a collection are searched with each other."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(query.tobytes(), len(places)) for query in queries]
+    if len(places) == len(queries):
+        return _ranked(index, queries, want)
+    rows, scores = _ranked(index, queries[np.unique(which, return_index=True)[1]], want)
+    return rows[which], scores[which]
+
+
 def _ranked(index: Index, queries: np.ndarray, want: int) -> Found:
     """The best of base and tail."""
     if index.tail is None or not index.tail.count:
@@ -128,7 +140,7 @@ def _search(index: Searched, queries: np.ndarray, want: int) -> Found:
             looks_at = index.count * _nprobe(index, level) // index.structure.lists
             pieces = np.array_split(short, min(len(short) * looks_at // _RESULTS + 1, len(short)))
         else:
-            pieces = [short[short // _DEEP == number] for number in np.unique(short // _DEEP)]
+            pieces = [short[piece] for piece in _groups(short)]
         for piece in pieces:
             deeper = _look(index, queries, piece, want, level)
             for line, more_rows, more_scores in zip(piece, *deeper, strict=True):
@@ -173,20 +185,55 @@ def _look(index: Searched, queries: np.ndarray, lines: np.ndarray, want: int, le
     elif index.structure.listed:
         rows, scores, looked_at = _from_more_lists(index, queries[lines], level)
     else:
-        nprobe = _nprobe(index, level)
         assert isinstance(index, Index)  # a tail is flat
-        group = slice(0, None) if not level else slice(start := int(lines[0]) // _DEEP * _DEEP, start + _DEEP)
-        near, rows = index.candidates.fetch(queries[group], _candidates(index, level), nprobe, index.selector)
-        rows, queries = rows[lines - group.start], queries[lines]
-        looked_at = (rows >= 0).sum(1)
-        if near is None or index.candidates.slack is None or level:
-            rows, scores = ordered(rows, cosines(index, queries, rows), index.ids)
-        else:
-            rows, scores = best_of(index, queries, near[lines], rows, want, index.candidates.slack, index.ids)
+        return _from_candidates(index, queries, lines, want, level)
+    return _served(index, rows, scores, looked_at, level)
+
+
+def _served(index: Searched, rows: np.ndarray, scores: np.ndarray, looked_at: np.ndarray, level: int) -> Found:
+    """Without what a level does not serve of the `looked_at` [Q] rows it looked at."""
     if not _everything(index, level):
         beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // SHARE[_whole(index)], 1)[:, None]
         rows[beyond], scores[beyond] = -1, -np.inf
     return rows, scores
+
+
+def _from_candidates(index: Index, queries: np.ndarray, lines: np.ndarray, want: int, level: int) -> Found:
+    """What a level of a graph or a lossy kind serves the queries numbered `lines`, as `_look` says.
+
+    Where a query's candidates beyond what is served are all alike, copies of one vector, those left out may be
+    their like, with ids that come before: such a query gets what the next level serves.
+    """
+    depth = _candidates(index, level)
+    group = slice(0, None) if not level else slice(start := int(lines[0]) // _DEEP * _DEEP, start + _DEEP)
+    near, rows = index.candidates.fetch(queries[group], depth, _nprobe(index, level), index.selector)
+    rows, asked, slack = rows[lines - group.start], queries[lines], index.candidates.slack
+    looked_at = (rows >= 0).sum(1)
+    if near is None or slack is None or level:
+        rows, scores = ordered(rows, cosines(index, asked, rows), index.ids)
+        near = scores
+    else:
+        near = near[lines]
+        rows, scores = best_of(index, asked, near, rows, want, slack, index.ids)
+    alike = near[:, -1] >= near[:, max(depth // SHARE[False], 1) - 1] - SLACK
+    crowded = np.flatnonzero(alike & (looked_at == depth))
+    rows, scores = _served(index, rows, scores, looked_at, level)
+    if _everything(index, level) or depth >= _CROWD or not len(crowded):
+        return rows, scores
+    found = [
+        (crowded[piece], _look(index, queries, lines[crowded[piece]], want, level + 1))
+        for piece in _groups(lines[crowded])
+    ]
+    width = max(rows.shape[1], *(part.shape[1] for _, (part, _) in found))
+    rows, scores = _padded(rows, width, -1), _padded(scores, width, -np.inf)
+    for which, (more_rows, more_scores) in found:
+        rows[which], scores[which] = _padded(more_rows, width, -1), _padded(more_scores, width, -np.inf)
+    return rows, scores
+
+
+def _groups(lines: np.ndarray) -> list[np.ndarray]:
+    """Places of query numbers [n] of which FAISS is asked together at a deeper level."""
+    return [np.flatnonzero(lines // _DEEP == number) for number in np.unique(lines // _DEEP)]
 
 
 def _closed(near: np.ndarray, found: np.ndarray, want: int) -> np.ndarray:
@@ -199,34 +246,41 @@ def _closed(near: np.ndarray, found: np.ndarray, want: int) -> np.ndarray:
 
 def _from_all(index: Searched, queries: np.ndarray, want: int) -> Found:
     """The best of all rows."""
-    rows = np.empty((len(queries), want), np.int64)
-    scores = np.empty((len(queries), want), np.float32)
     depth = min(want + max(6, want // 8), index.count)
-    pending = np.arange(len(queries))
-    while len(pending):
-        near, found = index.structure.fetch(queries[pending], depth, 0, index.selector)
-        closed = _closed(near, found, want) | (depth >= index.count)
-        done, found = pending[closed], found[closed]
-        # A matrix product's last bits depend on the number of queries, so FAISS's scores are not kept.
-        best, values = ordered(found, cosines(index, queries[done], found), index.ids)
-        rows[done], scores[done] = best[:, :want], values[:, :want]
-        pending = pending[~closed]
-        depth = min(depth * DEEPER, index.count)
+    near, found = index.structure.fetch(queries, depth, 0, index.selector)
+    # A matrix product's last bits depend on the number of queries, so FAISS's scores are not kept.
+    rows, scores = ordered(found, cosines(index, queries, found), index.ids)
+    rows, scores = rows[:, :want], scores[:, :want]
+    open_ones = np.flatnonzero(~_closed(near, found, want))
+    if depth < index.count and len(open_ones):  # however many tie, only the best are held
+        best = Best(queries[open_ones, None], want, lambda some: [index.ids.raw(row) for row in some.tolist()])
+        for numbers, block in index.blocks():
+            best.add(numbers, block)
+        rows[open_ones], scores[open_ones] = best.ranked()
     return rows, scores
 
 
 def _from_first_lists(index: Searched, queries: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best of the lists of level 0, and how many rows those hold (or that they are enough)."""
-    nprobe = _nprobe(index, 0)
+    lists = index.structure.assign_together(queries, _nprobe(index, 0))
     depth = min(SHARE[True] * want + 6, index.count)
-    while True:
-        near, found = index.structure.fetch(queries, depth, nprobe, index.selector)
-        if depth >= index.count or _closed(near, found, want).all():
-            break
-        depth = min(depth * DEEPER, index.count)
+    near, found = index.structure.fetch_listed(queries, depth, lists, index.selector)
     looked_at = (found >= 0).sum(1)
     rows, scores = settled(index, queries, found, near, want, index.ids)
-    return rows[:, :want], scores[:, :want], looked_at
+    rows, scores = rows[:, :want], scores[:, :want]
+    open_ones = np.flatnonzero(~_closed(near, found, want))
+    while depth < index.count and len(open_ones):
+        depth = min(depth * DEEPER, index.count)
+        still_open = []
+        for piece in np.array_split(open_ones, min(len(open_ones) * depth // _RESULTS + 1, len(open_ones))):
+            some = lists[0][piece], lists[1][piece]
+            near, found = index.structure.fetch_listed(queries[piece], depth, some, index.selector)
+            looked_at[piece] = (found >= 0).sum(1)
+            best, values = settled(index, queries[piece], found, near, want, index.ids)
+            rows[piece], scores[piece] = best[:, :want], values[:, :want]
+            still_open.append(piece[~_closed(near, found, want)])
+        open_ones = np.concatenate(still_open)
+    return rows, scores, looked_at
 
 
 def _from_more_lists(index: Searched, queries: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,9 +11,11 @@ from imgret.ids import from_bytes
 from imgret.store.shard import read_columns
 from imgret.store.store import Store
 
+_KEPT = 1_000_000  # ids, unless more are asked for at once
+
 
 class StoreIds(Sequence[str]):
-    """Ids of the live rows, numbered in the order of the store's blocks; those once read are kept.
+    """Ids of the live rows, numbered in the order of the store's blocks; a million of those once read are kept.
 
     Ten million rows of which a hundred are asked for cost a hundred ids. Ask for many at once with `raw`: each
     shard they are in is then read once.
@@ -35,7 +37,10 @@ class StoreIds(Sequence[str]):
         return self._known[row][1]
 
     def _read(self, rows: np.ndarray) -> None:
-        rows = np.array(sorted({row for row in rows.tolist() if row not in self._known}), np.int64)
+        wanted = set(rows.tolist())
+        if len(self._known) + len(wanted) > _KEPT:
+            self._known.clear()
+        rows = np.array(sorted(wanted - self._known.keys()), np.int64)
         if len(rows) and not 0 <= rows[0] <= rows[-1] < len(self):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}")
         where = np.searchsorted(self._ends, rows, "right")

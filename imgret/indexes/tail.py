@@ -37,7 +37,8 @@ class Tail:
         self.ids = ids
         self.origin = origin
         self.stored = stored
-        self.count = int(live.sum())
+        self.live_rows = np.flatnonzero(live)
+        self.count = len(self.live_rows)
         self.selector: Any = None
         if self.count < len(live):
             self._bits, self.selector = selector_of(live)
@@ -56,6 +57,11 @@ class Tail:
     def vectors(self, rows: np.ndarray | slice) -> np.ndarray:
         """Unit float32 descriptors [n, D] of the given rows."""
         return whole(self.stored[rows])
+
+    def blocks(self, rows: int = 16384) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All live rows, as `Index.blocks` gives them."""
+        for start in range(0, self.count, rows):
+            yield (chosen := self.live_rows[start : start + rows]), self.vectors(chosen)
 
 
 def whole(stored: np.ndarray) -> np.ndarray:

@@ -99,6 +99,22 @@ def test_equal_scores_stand_in_order_of_their_ids(tmp_path, kind):
     assert [index.ids[row] for row in ranking.rows[0]] == copies[:20]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in INDEX_KINDS if "hnsw" not in kind])  # a graph may miss them
+def test_of_more_copies_than_candidates_the_first_by_id_are_found(tmp_path, kind):
+    vectors = clustered(3000, 16)
+    vectors[100:2000] = vectors[7]
+    ids = [f"{number * 7919 % 3000:04d}" for number in range(3000)]
+    index = Index.open(build([write_store(tmp_path / "s", [(ids, vectors)])], tmp_path / "i", kind=kind).path)
+    # Most rows are copies, so several lists have them for their centre and share them out: visit all lists.
+    index = index.with_parameters(index.parameters | ({"nprobe": index.structure.lists} if "ivf" in kind else {}))
+    copies = sorted(ids[row] for row in [7, *range(100, 2000)])
+    queries = vectors[[7, 2500, 300, 7]]  # the same three times
+    for k in (1, 20, 300):
+        found = [[index.ids[row] for row in line] for line in search(index, queries, [""] * 4, k).rows]
+        assert found[0] == found[2] == found[3] == copies[:k]
+        assert found[1][0] == ids[2500]
+
+
 @pytest.mark.parametrize(
     ("queries", "ids", "k", "message"),
     [

@@ -129,6 +129,20 @@ def test_copies_in_base_and_tail_stand_in_order_of_their_ids(tmp_path, kind):
     assert ranked(index, vectors[5:6], 1) == [["a"]]
 
 
+def test_of_many_copies_in_base_and_tail_the_first_by_id_are_found(tmp_path):
+    vectors = clustered(1200)
+    vectors[100:200] = vectors[5]
+    store = write_store(tmp_path / "s", [([f"m-{number:04d}" for number in range(1200)], vectors)])
+    build([store], tmp_path / "index")
+    add_shard(store, [f"{'az'[number % 2]}-{number:02d}" for number in range(60)], np.repeat(vectors[5:6], 60, 0))
+    save(store)
+    update(store, tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    before = [f"a-{number:02d}" for number in range(0, 60, 2)]
+    found = search(index, vectors[5:6], [""], 40).rows[0]
+    assert [index.ids[row] for row in found] == [*before, "m-0005", *(f"m-{number:04d}" for number in range(100, 109))]
+
+
 def test_rows_of_the_tail_go_too(tmp_path, store):
     output = tmp_path / "index"
     build([store], output)
