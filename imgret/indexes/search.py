@@ -201,19 +201,21 @@ def _served(index: Searched, rows: np.ndarray, scores: np.ndarray, looked_at: np
 def _from_candidates(index: Index, queries: np.ndarray, lines: np.ndarray, want: int, level: int) -> Found:
     """What a level of a graph or a lossy kind serves the queries numbered `lines`, as `_look` says.
 
-    Where a query's candidates beyond what is served are all alike, copies of one vector, those left out may be
-    their like, with ids that come before: such a query gets what the next level serves.
+    At level 0 the lines are all of the queries. Where a query's candidates beyond what is served are all alike, copies
+    of one vector, those left out may be their like, with ids that come before: such a query gets what the next level
+    serves.
     """
     depth = _candidates(index, level)
-    group = slice(0, None) if not level else slice(start := int(lines[0]) // _DEEP * _DEEP, start + _DEEP)
-    near, rows = index.candidates.fetch(queries[group], depth, _nprobe(index, level), index.selector)
-    rows, asked, slack = rows[lines - group.start], queries[lines], index.candidates.slack
+    start = int(lines[0]) // _DEEP * _DEEP
+    group = queries[start : start + _DEEP] if level else queries  # level 0 is asked of all
+    near, rows = index.candidates.fetch(group, depth, _nprobe(index, level), index.selector)
+    asked, slack = queries[lines] if level else queries, index.candidates.slack
+    rows = rows[lines - start] if level else rows
     looked_at = (rows >= 0).sum(1)
     if near is None or slack is None or level:
         rows, scores = ordered(rows, cosines(index, asked, rows), index.ids)
         near = scores
     else:
-        near = near[lines]
         rows, scores = best_of(index, asked, near, rows, want, slack, index.ids)
     alike = near[:, -1] >= near[:, max(depth // SHARE[False], 1) - 1] - SLACK
     crowded = np.flatnonzero(alike & (looked_at == depth))
@@ -262,9 +264,8 @@ def _from_all(index: Searched, queries: np.ndarray, want: int) -> Found:
 
 def _from_first_lists(index: Searched, queries: np.ndarray, want: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best of the lists of level 0, and how many rows those hold (or that they are enough)."""
-    lists = index.structure.assign_together(queries, _nprobe(index, 0))
-    depth = min(SHARE[True] * want + 6, index.count)
-    near, found = index.structure.fetch_listed(queries, depth, lists, index.selector)
+    nprobe, depth = _nprobe(index, 0), min(SHARE[True] * want + 6, index.count)
+    near, found = index.structure.fetch(queries, depth, nprobe, index.selector)
     looked_at = (found >= 0).sum(1)
     rows, scores = settled(index, queries, found, near, want, index.ids)
     rows, scores = rows[:, :want], scores[:, :want]
@@ -273,8 +274,8 @@ def _from_first_lists(index: Searched, queries: np.ndarray, want: int) -> tuple[
         depth = min(depth * DEEPER, index.count)
         still_open = []
         for piece in np.array_split(open_ones, min(len(open_ones) * depth // _RESULTS + 1, len(open_ones))):
-            some = lists[0][piece], lists[1][piece]
-            near, found = index.structure.fetch_listed(queries[piece], depth, some, index.selector)
+            lists = index.structure.assign(queries[piece], nprobe)
+            near, found = index.structure.fetch_listed(queries[piece], depth, lists, index.selector)
             looked_at[piece] = (found >= 0).sum(1)
             best, values = settled(index, queries[piece], found, near, want, index.ids)
             rows[piece], scores[piece] = best[:, :want], values[:, :want]

@@ -164,10 +164,6 @@ class Structure:
         parts = [self._core.quantizer.search(queries[start : start + 8], nprobe) for start in starts]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
-    def assign_together(self, queries: np.ndarray, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        """`assign` in less time: the last bits of scores, and so the last list, may depend on the queries together."""
-        return self._core.quantizer.search(queries, nprobe)
-
     def visited(self, assigned: np.ndarray) -> np.ndarray:
         """[Q] int64, rows in the lists [Q, nprobe] assigned to each query."""
         return np.where(assigned >= 0, self._sizes[assigned], 0).sum(1)
