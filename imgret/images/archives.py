@@ -128,7 +128,7 @@ def _tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
 
 
 def _plain(name: str) -> str:
-    return name.removeprefix("./")
+    return name.lstrip("/").removeprefix("./")  # an absolute name is meant below wherever it is unpacked
 
 
 def _add_zip(listing: Listing, file: IO[bytes], path: str, archive: str, root: str) -> None:

@@ -105,7 +105,7 @@ def _member(entry: tuple[int, ...], rest: bytes, lengths: tuple[int, ...], shift
         size, packed, header = _big(extra, size, packed, header)
     kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == 3 else 0  # 3 is Unix: links and devices are marked
     return Member(
-        name=_name(raw, bool(flags & _UTF8)).removeprefix("./"),
+        name=_name(raw, bool(flags & _UTF8)).lstrip("/").removeprefix("./"),
         is_file=not raw.endswith(b"/") and kind in (0, stat.S_IFREG),
         bytes=size,
         # Members often carry a fixed time. The checksum, as its fraction of a second, still tells a change.

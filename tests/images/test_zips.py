@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tarfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -230,3 +231,13 @@ def test_a_damaged_zip_beside_others_is_a_note(tmp_path):
 def test_members_of_a_zip_outside_of_it_are_counted_as_others(tmp_path):
     listing = listed(packed(tmp_path / "set.zip", {"a.png": b"x", "../b.png": b"x", "c/../../d.png": b"x"}))
     assert ([image.id for image in listing.images], listing.others) == (["set.zip/a.png"], 2)
+
+
+def test_absolute_names_are_meant_below_the_archive(tmp_path):
+    path = packed(tmp_path / "set.zip", {"/abs/a.png": b"x"})
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        member = tarfile.TarInfo("/abs/b.png")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    assert [image.id for image in listed(path).images] == ["set.zip/abs/a.png"]
+    assert [image.id for image in listed(tmp_path / "set.tar").images] == ["set.tar/abs/b.png"]
