@@ -37,7 +37,7 @@ def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         if isinstance(error, OSError) and error.filename == os.fspath(temporary):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # nobody knows the temporary name
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -55,7 +55,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut, where the system can."""
     if os.name != "posix":
         return

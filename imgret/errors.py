@@ -13,6 +13,8 @@
     ├── IndexFileError      an index that is damaged, foreign or impossible to build as asked
     ├── GroundTruthError    a ground truth that is malformed, malicious or of another collection
     ├── RankingError        a ranking with duplicates, NaN or unknown ids
+    ├── EngineError         a cluster that does not answer, lacks something, or loses its workers
+    ├── ServerError         a vector database that does not answer, refuses, or holds something else
     └── ImagesFailedError   exit 3: --strict, and some images failed
 
 A caller's mistake is a ValueError and keeps its traceback.
@@ -73,6 +75,14 @@ class GroundTruthError(ImgretError):
 
 class RankingError(ImgretError):
     """A ranking with duplicates, NaN or unknown ids."""
+
+
+class EngineError(ImgretError):
+    """A cluster that does not answer, lacks something, or loses its workers."""
+
+
+class ServerError(ImgretError):
+    """A vector database that does not answer, refuses, or holds something else."""
 
 
 class ImagesFailedError(ImgretError):

@@ -30,7 +30,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "models": ({"nn"}, {"torch", "safetensors", "onnxruntime"}),
     "extraction": ({"images", "models"} | NOUNS, {"numpy", "torch", "torchcodec"}),
     "whitening": (NOUNS, {"numpy", "safetensors"}),
+    "engines": ({"images", "extraction", "indexes", "store"}, {"numpy", "torch", "ray"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
+    "milvus": ({"indexes"} | NOUNS, {"numpy", "pymilvus", "milvus_lite", "grpc"}),
     "rerank": ({"ranking"}, {"numpy", "scipy"}),
     "ground_truth": (set(), {"numpy"}),
     "ranking_files": ({"ranking"}, {"numpy"}),
@@ -61,6 +63,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "report",
             "datasets",
             "training",
+            "engines",
+            "milvus",
         }
         | NOUNS,
         {"numpy"},
@@ -68,6 +72,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "cli": (
         {
             "workflows",
+            "milvus",
+            "engines",
             "models",
             "extraction",
             "whitening",

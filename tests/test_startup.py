@@ -39,6 +39,7 @@ COMMANDS = (
     "whiten",
     "calibrate",
     "merge",
+    "push",
     "models",
     "models export",
     "info",

@@ -12,14 +12,17 @@ from typer import Argument, Option
 from imgret.cli.errors import reports_errors
 from imgret.cli.options import (
     Device,
+    Engine,
     Offline,
     QueryScales,
     Quiet,
+    RayAddress,
     Rerank,
     Robust,
     Verbose,
     WeightsNow,
     Workers,
+    check_engine,
     parse_choice,
     parse_scales,
     writable_page,
@@ -85,6 +88,8 @@ def eval_(
     ] = False,
     weights: WeightsNow = None,
     device: Device = "auto",
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     workers: Workers = None,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -149,6 +154,8 @@ def eval_(
             offline=offline,
             scales=parse_scales(query_scales),
             robust=robust,
+            engine=check_engine(engine, ray_address),
+            ray_address=ray_address,
         ),
     )
     say = console.speaker(quiet)

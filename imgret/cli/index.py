@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from imgret.cli.errors import reports_errors
-from imgret.cli.options import Quiet, Verbose
+from imgret.cli.options import Engine, Quiet, RayAddress, Verbose, check_engine
 
 if TYPE_CHECKING:
     from imgret.indexes.build import IndexReport
@@ -20,6 +20,7 @@ _KIND = (
     "auto, flat, fp16, sq8, rabitq, ivf, ivfsq8, ivfpq, ivfrabitq, hnsw or hnswsq8; auto keeps the kind of an existing "
     "index, else tries them and says why."
 )
+_PARTS = "Parts of the index, of about as many images each: made and searched one by one; 1 for an undivided index."
 _COMPACT = "Write all images as one base, without a tail and without what was removed."
 
 
@@ -31,7 +32,10 @@ def index(
     factory: Annotated[str | None, Option(help="A FAISS factory string instead of a kind.", show_default=False)] = None,
     max_memory: Annotated[
         str | None,
-        Option(help="Memory the index may take, such as 4GB.", show_default="as before, else half of this machine's"),
+        Option(
+            help="Memory the index, or each of its parts, may take, such as 4GB.",
+            show_default="as before, else half of this machine's",
+        ),
     ] = None,
     target_recall: Annotated[
         float | None, Option(min=0.1, max=1.0, help="Recall@10 to tune the search to.", show_default="0.95")
@@ -47,6 +51,11 @@ def index(
     ] = None,
     add: Annotated[bool, Option("--add", help="Only add; remove nothing the stores no longer hold.")] = False,
     compact: Annotated[bool, Option("--compact", help=_COMPACT)] = False,
+    parts: Annotated[
+        int | None, Option(min=1, help=_PARTS, show_default="as in an existing index, else 1", metavar="N")
+    ] = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -79,6 +88,9 @@ def index(
             graph=graph,
             add_only=add,
             compact=compact,
+            parts=parts,
+            engine=check_engine(engine, ray_address),
+            ray_address=ray_address,
             progress=progress,
         )
     if not quiet:
@@ -92,6 +104,9 @@ def _print(report: IndexReport, verbose: bool) -> None:
     print_trials(report.trials, report.kind)
     console.print_index(report, verbose)
     out = console.talk()
+    if report.parts is not None and report.changed:
+        made, kept = report.parts
+        out.print(f"In {made + kept} parts: {made} made now, {kept} kept.", markup=False)
     if report.tail:
         since = report.recall.get("later", 0)
         unmeasured = f"; {since:,} images have come since recall was measured" if since else ""

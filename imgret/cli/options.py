@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from imgret.engines import ENGINES
 from imgret.rerank import RERANKERS
+from imgret.tables import look_up
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")]
@@ -19,6 +21,17 @@ Workers = Annotated[
     typer.Option(
         "--workers", "-j", min=0, help="Decode processes; 0 decodes in this one.", show_default="one per core"
     ),
+]
+Engine = Annotated[str, typer.Option(help=f"Where the work is done: {' or '.join(ENGINES)} (docs/cluster.md).")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="local (Ray on this machine), auto (the cluster that runs here) or HOST:PORT.",
+        show_default="RAY_ADDRESS, else local",
+    ),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(min=0.01, help="With --engine ray, the share of a GPU that each model takes.")
 ]
 ModelName = Annotated[
     str,
@@ -57,6 +70,14 @@ QueryScales = Annotated[
 Robust = Annotated[
     bool, typer.Option("--robust", help="Ask with each query mirrored and turned too; the collection stays as it is.")
 ]
+
+
+def check_engine(name: str, ray_address: str | None) -> str:
+    """The name of an engine that is there; wrong usage where an address is given for another than Ray."""
+    look_up(ENGINES, "engine", name)
+    if ray_address is not None and name != "ray":
+        raise typer.BadParameter("--ray-address is for --engine ray")
+    return name
 
 
 def parse_scales(text: str | None) -> tuple[float, ...] | None:

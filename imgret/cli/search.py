@@ -12,14 +12,17 @@ from typer import Argument, Option
 from imgret.cli.errors import reports_errors
 from imgret.cli.options import (
     Device,
+    Engine,
     Offline,
     QueryScales,
     Quiet,
+    RayAddress,
     Rerank,
     Robust,
     Verbose,
     WeightsNow,
     Workers,
+    check_engine,
     existing,
     parse_box,
     parse_choice,
@@ -34,7 +37,8 @@ FORMATS = ("table", "json", "jsonl", "csv", "paths", "paths0")
 @reports_errors
 def search(
     index: Annotated[
-        Path, Argument(help="Folder of the index, or a store, which is searched exactly.", show_default=False)
+        Path,
+        Argument(help="Folder of the index, a store, which is searched exactly, or milvus:URI.", show_default=False),
     ],
     queries: Annotated[
         list[str],
@@ -66,6 +70,8 @@ def search(
     html: Annotated[Path | None, Option(help="Write a page with pictures of the results.", show_default=False)] = None,
     weights: WeightsNow = None,
     device: Device = "auto",
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     workers: Workers = None,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -105,7 +111,14 @@ def search(
         whitening=whitening,
         rerank=steps,
         options=workflows.QueryOptions(
-            device=device, workers=workers, weights=weights, offline=offline, scales=scales, robust=robust
+            device=device,
+            workers=workers,
+            weights=weights,
+            offline=offline,
+            scales=scales,
+            robust=robust,
+            engine=check_engine(engine, ray_address),
+            ray_address=ray_address,
         ),
         say=say,
     )

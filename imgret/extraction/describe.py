@@ -55,6 +55,14 @@ def _cpu_multiplies_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
+def batch_size_on(device: str, side: int) -> int:
+    """A sensible number of images a call on a kind of device, for images whose longer side is `side` pixels."""
+    if device != "cpu":
+        return 64
+    # a processor is quickest with what its caches hold: 4 photos of 512 px, 10 of 320 (docs/benchmarks.md)
+    return min(max(4, 4 * 512**2 // side**2), 64)
+
+
 class Describer:
     """Calls a model on batches of pixels, at one scale or at several that are pooled (see SCALE_POOLINGS).
 
@@ -107,10 +115,7 @@ class Describer:
 
     def batch_size(self, side: int) -> int:
         """A sensible number of images a call, for images whose longer side is `side` pixels."""
-        if self.device.type != "cpu":
-            return 64
-        # a processor is quickest with what its caches hold: 4 photos of 512 px, 10 of 320 (docs/benchmarks.md)
-        return min(max(4, 4 * 512**2 // side**2), 64)
+        return batch_size_on(self.device.type, side)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[B, H, W, 3] uint8 RGB -> [B, D] float32 unit rows."""

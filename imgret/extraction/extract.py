@@ -16,10 +16,11 @@ import numpy as np
 from imgret.errors import ImagesFailedError, ImgretError, SpaceError
 from imgret.extraction import recipe as recipes
 from imgret.extraction.bottleneck import bottleneck
+from imgret.extraction.engine import Engine, Local
 from imgret.extraction.filling import Filling
 from imgret.extraction.job import ExtractJob, Say, quiet
 from imgret.extraction.plan import Plan, Work, make_plan
-from imgret.extraction.stream import Clock, default_workers, describe_stream
+from imgret.extraction.stream import Clock
 from imgret.ids import to_bytes
 from imgret.images import files
 from imgret.images.decode import Undecodable
@@ -30,7 +31,6 @@ from imgret.store.store import FAILURES_FILE, Store
 from imgret.store.writer import StoreWriter
 
 if TYPE_CHECKING:
-    from imgret.extraction.describe import Describer
     from imgret.extraction.loading import LoadedDescriber
 
 Progress = Callable[[int, int, int], None]
@@ -77,8 +77,11 @@ class ExtractReport:
             raise ImagesFailedError(f"{self.failed} of {self.found} images could not be read; see {where}")
 
 
-def run(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) -> ExtractReport:
-    """Bring a store up to date with the images given (see ExtractJob)."""
+def run(
+    job: ExtractJob, *, engine: Engine | None = None, progress: Progress | None = None, say: Say = quiet
+) -> ExtractReport:
+    """Bring a store up to date with the images given (see ExtractJob), on this machine or by another engine."""
+    engine = engine or Local()
     listing = files.find(job.images, list_file=job.list_file, root=job.root, part=job.part, offline=job.offline)
     report = ExtractReport(job.output, len(listing.images), listing.others, notes=listing.notes)
     store = Store.open(job.output) if Store.exists(job.output) else None
@@ -89,14 +92,14 @@ def run(job: ExtractJob, *, progress: Progress | None = None, say: Say = quiet) 
         return report
     if store is not None:
         with StoreWriter(store) as writer:
-            _update(job, writer, listing, report, progress, say)
+            _update(job, writer, listing, report, engine, progress, say)
     else:
-        from imgret.extraction.loading import load_for_job, new_store
+        from imgret.extraction.loading import new_store
 
         Store.check_free(job.output)
-        loaded = load_for_job(job, say)
+        loaded = engine.load_for_job(job, say)
         with StoreWriter(new_store(job, loaded)) as writer:
-            _update(job, writer, listing, report, progress, say, loaded)
+            _update(job, writer, listing, report, engine, progress, say, loaded)
     return report
 
 
@@ -133,6 +136,7 @@ def _update(
     writer: StoreWriter,
     listing: Listing,
     report: ExtractReport,
+    engine: Engine,
     progress: Progress | None,
     say: Say,
     loaded: LoadedDescriber | None = None,
@@ -149,21 +153,10 @@ def _update(
     if plan.work:
         _check_space(store, len(plan.work))
         if loaded is None:
-            from imgret.extraction.loading import load_for_recipe
-
             weights = job.weights if job.weights not in ("auto", "none") else None
-            loaded = load_for_recipe(
-                store.recipe,
-                store.origin,
-                say,
-                device=job.device,
-                weights=weights or _weights_file(job),
-                offline=job.offline,
-                compile=job.compile,
-                where=store.path,
-            )
+            loaded = engine.load_for_recipe(job, store.recipe, store.origin, weights or _weights_file(job), say)
         report.trained = loaded.trained
-        _describe_all(job, writer, plan.work, report, loaded.describer, progress)
+        _describe_all(job, writer, plan.work, report, engine, loaded, progress)
     elif not store.shards:
         writer.save()
     if job.prune and plan.gone:
@@ -194,7 +187,8 @@ def _describe_all(
     writer: StoreWriter,
     work: Work,
     report: ExtractReport,
-    describer: Describer,
+    engine: Engine,
+    loaded: LoadedDescriber,
     progress: Progress | None,
 ) -> None:
     recipe = writer.store.recipe
@@ -202,17 +196,8 @@ def _describe_all(
     filling = Filling(min(job.shard_size, len(work)), writer.store.dim, recipe["store_dtype"])
     roots: dict[str, int] = {}
     begun = last = time.perf_counter()
-    report.device = describer.device.type
-    describer.expect(len(work), rule.size)
-    stream = describe_stream(
-        work,
-        rule,
-        describer,
-        workers=default_workers() if job.workers is None else job.workers,
-        batch_size=job.batch_size or describer.batch_size(rule.size),
-        clock=report.clock,
-        expected=len(work),
-    )
+    report.device = loaded.describer.device.type
+    stream = engine.stream(job, work, rule, loaded, report.clock)
 
     def close_shard() -> None:
         if filling:

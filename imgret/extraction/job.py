@@ -43,6 +43,8 @@ class ExtractJob:
     compile           the model first; None: where the images are so many that it pays
     shard_size        images a shard; a shard also closes after `shard_seconds` of work
     part              (I, N): only the images with sha256(id) mod N == I - 1
+    engine            a row of ENGINES; with 'ray', `ray_address` is where (see `connected`), `workers` are
+                      decode tasks at once, and `gpus_per_worker` is the share of a GPU that each model takes
     """
 
     images: Sequence[str]
@@ -74,3 +76,6 @@ class ExtractJob:
     prune: bool = False
     strict: bool = False
     dry_run: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+    gpus_per_worker: float = 1.0

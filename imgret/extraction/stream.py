@@ -57,10 +57,7 @@ class Clock:
 
 
 class Begins(Protocol):
-    """Describes batches [B, H, W, 3] uint8, up to `ahead` of them begun before the first is waited for.
-
-    Under a rule with `device` they are tensors on its `device`.
-    """
+    """Describes batches as `Finish` gives them, up to `ahead` of them begun before the first is waited for."""
 
     ahead: int
 
@@ -78,7 +75,15 @@ class Begins(Protocol):
 
 
 Finish = Callable[[Sequence[tuple[ImageFile, Decoded]]], tuple[Any, dict[int, Undecodable]]]
-"""Images of one size -> the pixels of a batch, and why some are not in it, by their place."""
+"""Images of one size -> the pixels of a batch, and why some are not in it, by their place.
+
+[B, H, W, 3] uint8; a tensor on the device under a rule with `device`; what another engine's `Begins` takes.
+"""
+
+Decodes = Callable[
+    [Iterable[ImageFile], Callable[[float], object]], Iterator[tuple[ImageFile, "Decoded | Undecodable"]]
+]
+"""Decodes images, results in order, and tells the processor time of each: what stands in for `decode_stream`."""
 
 
 def default_workers() -> int:
@@ -95,14 +100,17 @@ def describe_stream(
     batch_size: int,
     clock: Clock | None = None,
     expected: int = 0,
+    decode: Decodes | None = None,
+    finish: Finish | None = None,
 ) -> Iterator[tuple[ImageFile, Described | Undecodable]]:
     """(image, descriptor or why not) for every image, in the order given.
 
     Memory is bounded: at most a few batches of pixels wait, whatever the number of images. Where many are
-    `expected`, the first batches show how to share the cores between decoding and the model.
+    `expected`, the first batches show how to share the cores between decoding and the model. Another engine brings
+    its own `decode` and `finish`; the batches are the same, and so are the descriptors.
     """
     clock = clock or Clock()
-    finish: Finish = _stacked
+    here, finish = finish is None, finish or _stacked
     deep = 4  # batches that wait, decoded or being decoded
     if rule.device:
         from imgret.extraction import on_device
@@ -113,7 +121,7 @@ def describe_stream(
     batches = SizeBatches(batch_size, limit=deep * batch_size)
     following = 0
     with ExitStack() as held:
-        shared = workers > 0 and expected >= _ENOUGH * batch_size and describe.device.type == "cpu"
+        shared = here and workers > 0 and expected >= _ENOUGH * batch_size and describe.device.type == "cpu"
         split = held.enter_context(ThreadSplit(shared))
         desk = _Desk(describe, clock, split, finish)
 
@@ -122,7 +130,10 @@ def describe_stream(
             clock.decoded += 1
 
         window = max(deep * batch_size, deep * workers)
-        decoded = decode_stream(images, rule, workers=workers, window=window, spent=spent)
+        if decode is None:
+            decoded = decode_stream(images, rule, workers=workers, window=window, spent=spent)
+        else:
+            decoded = decode(images, spent)
         held.callback(decoded.close)  # type: ignore[attr-defined]  # a generator: ends the decode workers now
         started = time.perf_counter()
         for number, (image, result) in enumerate(decoded):

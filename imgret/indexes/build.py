@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import faiss
-import numpy as np
-
-from imgret import __version__
 from imgret.errors import IndexFileError, StoreBusyError
 from imgret.indexes import writing
 from imgret.indexes.dba import Dba, dba_of, remove_plain_folder
 from imgret.indexes.files import Index
 from imgret.indexes.generation import How, Job
-from imgret.indexes.kinds import ASKED, INDEX_KINDS, Choice, budget_of, choose
 from imgret.indexes.plan import Plan, from_scratch, keeps_base, update, why_rebuild
-from imgret.indexes.rows import Progress, Rows, gather
-from imgret.indexes.snapshots import FORM, Snapshots
+from imgret.indexes.rows import Progress, gather
+from imgret.indexes.snapshots import Snapshots
 from imgret.indexes.structure import create
+from imgret.indexes.wish import Wish
 from imgret.store.lock import WriterLock
 from imgret.store.store import Store
 from imgret.whitening.transform import Whitening
-
-TARGET_RECALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,7 @@ class IndexReport:
     whitening        as in index.json: the card of the whitening, or None
     dba              what the rows were augmented with, or None
     graph            neighbours a row in the graph, or None
+    parts            of an index in parts: how many were made and how many kept; None for an undivided one
     """
 
     path: Path
@@ -66,6 +59,7 @@ class IndexReport:
     tail: int = 0
     resumed: int | None = None
     trials: list[dict[str, Any]] = field(default_factory=list)
+    parts: tuple[int, int] | None = None
 
 
 def build(
@@ -132,23 +126,17 @@ def build(
                 "give a whitening of this recipe with --whitening FILE, or --whitening none"
             )
     if before is not None:
-        if kind == "auto" and factory is None and before["why"] == ASKED:
-            kind, factory = ("auto", before["factory"]) if before["kind"] == "custom" else (before["kind"], None)
-        target_recall = before["recall"]["target"] if target_recall is None else target_recall
-        max_memory = before.get("max_memory") if max_memory is None else max_memory
-        seed = before["seed"] if seed is None else seed
         dba = dba_of(before) if dba is None else dba
         graph = before.get("graph") if graph is None else graph
-    target_recall, seed, graph = target_recall or TARGET_RECALL, seed or 0, graph or 0
-    dba = None if dba == "none" else dba
+    wish = Wish.of(before, kind, factory, max_memory, target_recall, seed, progress)
+    graph, dba = graph or 0, None if dba == "none" else dba
     sound = frozenset(before["shards"]) if before is not None else frozenset()
     whitening = None if whitening == "none" else whitening
-    wish = _Wish(kind, factory, max_memory, target_recall, seed, progress)
     if not add_only and (count := sum(store.count for store in stores)):  # refused before anything is read
         wish.quick(count, stores[0].dim if whitening is None else whitening.dim)
     rows = gather(stores, verify=verify, sound=sound, whitening=whitening, progress=progress)
-    if before is None:
-        create(wish.quick(len(rows), rows.dim).factory, rows.dim, seed)  # refused now rather than after making a folder
+    if before is None:  # refused now rather than after making a folder
+        create(wish.quick(len(rows), rows.dim).factory, rows.dim, wish.seed)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -160,14 +148,14 @@ def build(
             old = Index.open(output) if Index.exists(output) else None
             plan = update(old, rows, add_only) if old is not None else scratch
             choice = wish.quick(plan.count, rows.dim) if old is None else wish.kept(old, plan.count)
-            reason = None if old is None else why_rebuild(old, plan, choice, factory, seed, rows, dba)
+            reason = None if old is None else why_rebuild(old, plan, choice, wish.factory, wish.seed, rows, dba)
             how: How = "anew"
             if old is not None and reason is None:
                 compact = compact and bool(old.tail or len(plan.deleted))
-                if not compact and _unchanged(old, plan, target_recall, graph):
+                if not compact and _unchanged(old, plan, wish.target, graph):
                     writing.discard(output, old.about["files"])  # what a build that was given up has left
-                    if old.about.get("max_memory") != max_memory:
-                        writing.publish(output, old.about | {"max_memory": max_memory})
+                    if old.about.get("max_memory") != wish.max_memory:
+                        writing.publish(output, old.about | {"max_memory": wish.max_memory})
                     return _report(old, plan, changed=False, reason=None)
                 tailed = not (compact or graph or old.about.get("graph")) and keeps_base(old, plan)
                 how = "compacted" if compact else "tail" if tailed else "grown"
@@ -180,16 +168,16 @@ def build(
                 else:
                     choice, trials = wish.planned(rows)
                 if old is not None:  # the reason may be the kind, which is known only now
-                    reason = why_rebuild(old, changes, choice, factory, seed, rows, dba) or reason
+                    reason = why_rebuild(old, changes, choice, wish.factory, wish.seed, rows, dba) or reason
             job = Job(
                 output,
                 rows,
                 plan,
                 choice,
                 how,
-                seed,
-                target_recall,
-                max_memory,
+                wish.seed,
+                wish.target,
+                wish.max_memory,
                 dba,
                 graph,
                 progress,
@@ -201,56 +189,6 @@ def build(
             return _report(index, plan, changed=True, reason=reason, resumed=resumed, trials=trials)
     except StoreBusyError as error:
         raise IndexFileError(f"{str(error).partition(';')[0]}; wait for it to end") from None
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What is asked for, and the kind that answers it."""
-
-    kind: str
-    factory: str | None
-    max_memory: int | None
-    target: float
-    seed: int
-    progress: Progress | None
-
-    def quick(self, count: int, dim: int) -> Choice:
-        """The kind by count, dimension and memory alone."""
-        if self.factory is not None:
-            return Choice("custom", self.factory, ASKED)
-        return choose(count, dim, self.max_memory, self.kind)
-
-    def kept(self, old: Index, count: int) -> Choice:
-        """The kind of an index that changes: the one it has, where that was chosen for it and still fits."""
-        quick, was = self.quick(count, old.dim), old.about
-        asked = self.kind != "auto" or self.factory is not None or was["why"] == ASKED
-        outgrown = was["kind"] == "flat" and not was.get("trials")  # it was flat because it was small
-        if asked or outgrown or quick.kind == "flat" or was["kind"] not in INDEX_KINDS:
-            return quick
-        fits = INDEX_KINDS[was["kind"]].memory(count, old.dim) <= budget_of(self.max_memory)
-        return Choice(was["kind"], was["factory"], was["why"]) if fits else quick
-
-    def planned(self, rows: Rows) -> tuple[Choice, list[dict[str, Any]]]:
-        """The kind for a new index, tried on a sample of its rows where the choice is not plain, and the trials."""
-        quick = self.quick(len(rows), rows.dim)
-        if self.kind != "auto" or self.factory is not None or quick.kind == "flat":
-            return quick, []
-        from imgret.indexes import planner
-
-        size = min(planner.SAMPLE, len(rows))
-        chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(len(rows), size, replace=False))
-        sample = np.concatenate(list(rows.read(chosen)))
-        found = planner.plan(sample, len(rows), budget_of(self.max_memory), self.target, self.seed, self.progress)
-        return found.choice, [asdict(trial) for trial in found.trials]
-
-    def key(self, rows: Rows, dba: Dba | None) -> str:
-        """A hash of all that a build from scratch depends on."""
-        state = hashlib.sha256(np.ascontiguousarray(rows.origin).data)
-        whitening = None if rows.whitening is None else rows.whitening.sha256
-        asked = [self.kind, self.factory, self.max_memory, self.target, self.seed, str(dba)]
-        made = [whitening, rows.stores[0].fingerprint, rows.shards, FORM, __version__, faiss.__version__]
-        state.update(json.dumps([asked, *made]).encode())
-        return state.hexdigest()
 
 
 def _unchanged(old: Index, plan: Plan, target: float, graph: int) -> bool:

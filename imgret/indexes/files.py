@@ -69,12 +69,15 @@ class Index:
     parameters  "nprobe" (lists visited) and "candidates" (rows re-scored), where the kind has them
     deleted     [n] int64, rows that no longer count, rising
     base_rows   rows of the base, the first ones; the others are those of the `tail`, None where there is none
+    serves_all  whether a level of a search serves all rows of the lists it visited (imgret.indexes.search)
     kept        vectors of the base [base_rows, D]: float32, or float16 for a lossy kind
     whitening   what the descriptors passed through and queries must pass through; None for none
     neighbours  the graph: (rows [N, K] int32, their cosines [N, K] float32), the K nearest other rows of every
                 row, best first, equal ones in order of their ids; -1 and 0 where there are fewer, as for all
                 of a row that no longer counts. None where the index was made without
     """
+
+    serves_all = False
 
     def __init__(self, path: Path, about: dict[str, Any], *, mapped: bool = True) -> None:
         """Open the generation that `about` describes. Use `Index.open` for a folder."""
@@ -311,6 +314,11 @@ def _read_about(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise IndexFileError(f"{file} cannot be read: {error}. {_again(path)}") from error
     found = about.get("schema") if isinstance(about, dict) else None
+    if found == "imgret.parts/1":
+        raise IndexFileError(
+            f"{path} is an index in parts, which only index, search, eval and info know; give the undivided index a "
+            "folder of its own, or say --parts N"
+        )
     if found != SCHEMA:
         raise IndexFileError(
             f"{file} has schema {found!r}, this imgret reads {SCHEMA!r}. "

@@ -18,20 +18,19 @@ from imgret.ids import IdTable, escape
 from imgret.indexes import snapshots, writing
 from imgret.indexes.dba import Dba, augmented, plain_folder
 from imgret.indexes.files import SCHEMA, Index, file_names, load_faiss
-from imgret.indexes.kinds import PQ_ROWS, ROWS_PER_LIST, Choice
+from imgret.indexes.kinds import Choice
 from imgret.indexes.neighbours import nearest
 from imgret.indexes.plan import Plan
 from imgret.indexes.rows import Progress, Rows, ahead
 from imgret.indexes.snapshots import Snapshots
-from imgret.indexes.structure import Structure, create, quiet_transforms
+from imgret.indexes.structure import Structure, create
 from imgret.indexes.tail import whole
+from imgret.indexes.training import reason, train, training_rows
 from imgret.indexes.tuning import Truth, certificate, measure_rows, tune
 from imgret.store.shard import sha256_of
 from imgret.store.store import MANIFEST_FILE, Root
 
 AT_ONCE = 16384  # rows added at a time
-SAMPLE = 200_000  # rows to train on, at most
-SAMPLE_PER_LIST = 256  # more than this does not move a centroid
 
 
 How = Literal["anew", "grown", "compacted", "tail"]
@@ -45,6 +44,8 @@ class Job:
                same of its live rows only. "tail": the old base as it is, with what is new in a tail beside it
     trials     how the choice was made, as in index.json
     snapshots  where a build from scratch is put down now and then; None for nowhere
+    begun      a FAISS index that is trained already, and perhaps holds the first rows, with "training" of index.json
+    measured   whether the recall is measured here; that of a part is measured with all parts
     """
 
     output: Path
@@ -60,6 +61,8 @@ class Job:
     progress: Progress | None
     trials: list[dict[str, Any]] = field(default_factory=list)
     snapshots: Snapshots | None = None
+    begun: tuple[Any, dict[str, Any]] | None = None
+    measured: bool = True
 
     def run(self, old: Index | None) -> Index:
         """Write the generation after `old`, publish it and open it."""
@@ -79,7 +82,7 @@ class Job:
                 about = self._write_tail(generation, old)
             else:
                 about = self._write(generation, old)
-            if about["recall"].get("target") != self.target:
+            if self.measured and about["recall"].get("target") != self.target:
                 about = self._measured(Index(self.output, about), about)
             if self.graph:
                 about = self._linked(Index(self.output, about), about, old)
@@ -105,8 +108,8 @@ class Job:
         done, held, again = 0, 0, np.zeros(0, np.int64)  # rows that FAISS has, the first of them held by `old`
         if old is None or self.how == "anew":
             old, factory = None, self.choice.factory
-            index, trained_on = self._started(factory, dim)
-            done, training = int(index.ntotal), {"count": len(self.rows), "rows": trained_on}
+            index, training = self.begun or self._started(factory, dim)
+            done = int(index.ntotal)
         else:
             factory, training = old.about["factory"], old.about["training"]
             index = create(factory, dim, self.seed)
@@ -133,7 +136,7 @@ class Job:
                     pass
         except RuntimeError as error:
             raise IndexFileError(
-                f"FAISS cannot add vectors to a {factory} index ({_reason(error)}); "
+                f"FAISS cannot add vectors to a {factory} index ({reason(error)}); "
                 "make the index anew in another folder, or choose another kind with --kind"
             ) from None
         writing.write_faiss(folder / names["faiss"], index)
@@ -231,70 +234,28 @@ class Job:
 
     def _about(self, generation: int, shards: list[str], roots: list[Root]) -> dict[str, Any]:
         """What index.json says however the files came to be."""
-        store, folder = self.rows.stores[0], self.output
-        return {
+        return about_rows(self.rows, self.output, shards, roots) | {
             "schema": SCHEMA,
             "generation": generation,
-            "recipe": store.recipe,
-            "fingerprint": store.fingerprint,
-            "origin": {key: escape(value) for key, value in store.origin.items()},
-            "dim": self.rows.dim,
             "seed": self.seed,
             "max_memory": self.max_memory,
             "parameters": {},
             "recall": {},
-            "whitening": None if self.rows.whitening is None else self.rows.whitening.card(),
             "dba": None if self.dba is None else asdict(self.dba),
-            "graph": None,
-            "roots": [writing.place(root.absolute, folder) for root in roots],
-            "stores": [
-                writing.place(one.path, folder) | {"manifest_sha256": sha256_of(one.path / MANIFEST_FILE)}
-                for one in self.rows.stores
-                if (one.path / MANIFEST_FILE).exists()
-            ],
-            "shards": shards,
-            "versions": {"imgret": __version__, "faiss": faiss.__version__, "numpy": np.__version__},
         }
 
-    def _started(self, factory: str, dim: int) -> tuple[Any, int]:
-        """An index to add to, trained or taken from a snapshot, and how many rows it was trained on."""
+    def _started(self, factory: str, dim: int) -> tuple[Any, dict[str, Any]]:
+        """An index to add to, trained or taken from a snapshot, and how many rows of how many it was trained on."""
         index = None if self.snapshots is None else self.snapshots.load()
         if index is not None and self.snapshots is not None:
             if self.progress is not None:
                 self.progress("resuming", int(index.ntotal), len(self.rows))
-            return index, self.snapshots.trained_on
+            return index, {"count": len(self.rows), "rows": self.snapshots.trained_on}
         index, begun = create(factory, dim, self.seed), time.monotonic()
-        trained_on = self._train(index, dim)
+        trained_on = train(index, factory, self.rows, self.seed, self.max_memory, self.progress)
         if self.snapshots is not None and time.monotonic() - begun > snapshots.WORTH:
             self.snapshots.save(index, self.choice, self.trials, trained_on)
-        return index, trained_on
-
-    def _train(self, index: Any, dim: int) -> int:
-        """Train on a seeded sample; return its size, 0 where the kind needs no training."""
-        if index.is_trained:
-            return 0
-        count, lists = len(self.rows), Structure(index).lists
-        needed = max(ROWS_PER_LIST * lists, ROWS_PER_LIST * PQ_ROWS)
-        size = max(needed, min(SAMPLE, SAMPLE_PER_LIST * max(lists, PQ_ROWS)))
-        if self.max_memory is not None:
-            size = max(needed, min(size, self.max_memory // (8 * dim)))
-        size = min(size, count)
-        chosen = training_rows(count, size, self.seed)
-        if self.progress is not None:
-            self.progress("training", 0, size)
-        sample, end = np.empty((size, dim), np.float32), 0
-        for block in self.rows.read(chosen):
-            sample[end : end + len(block)] = block
-            end += len(block)
-        try:
-            with quiet_transforms(index):
-                index.train(sample)
-        except RuntimeError as error:
-            raise IndexFileError(
-                f"{self.choice.factory} cannot be trained on {size:,} vectors ({_reason(error)}); "
-                "with --kind flat any number will do"
-            ) from None
-        return size
+        return index, {"count": len(self.rows), "rows": trained_on}
 
     def _measured(self, index: Index, about: dict[str, Any]) -> dict[str, Any]:
         """Tune the search parameters, and write down the recall they give."""
@@ -328,19 +289,31 @@ class Job:
         return old.neighbours if same else None
 
 
+def about_rows(rows: Rows, folder: Path, shards: list[str], roots: list[Root]) -> dict[str, Any]:
+    """What the index.json of an INDEX at `folder` says of its rows and where they come from."""
+    store, stores = rows.stores[0], dict.fromkeys(one.path for one in rows.stores)
+    return {
+        "recipe": store.recipe,
+        "fingerprint": store.fingerprint,
+        "origin": {key: escape(value) for key, value in store.origin.items()},
+        "dim": rows.dim,
+        "whitening": None if rows.whitening is None else rows.whitening.card(),
+        "dba": None,
+        "graph": None,
+        "roots": [writing.place(root.absolute, folder) for root in roots],
+        "stores": [
+            writing.place(path, folder) | {"manifest_sha256": sha256_of(path / MANIFEST_FILE)}
+            for path in stores
+            if (path / MANIFEST_FILE).exists()
+        ],
+        "shards": shards,
+        "versions": {"imgret": __version__, "faiss": faiss.__version__, "numpy": np.__version__},
+    }
+
+
 def renumbered(origin: np.ndarray, shards: list[str], roots: list[Root]) -> tuple[np.ndarray, list[str], list[Root]]:
     """Origins [N, 3] with the shards and roots that they still name."""
     used_shards, shard = np.unique(origin[:, 0], return_inverse=True)
     used_roots, root = np.unique(origin[:, 2], return_inverse=True)
     origin = np.stack([shard.reshape(-1), origin[:, 1], root.reshape(-1)], 1).astype(np.int32)
     return origin, [shards[one] for one in used_shards], [roots[one] for one in used_roots]
-
-
-def training_rows(count: int, size: int, seed: int) -> np.ndarray:
-    """[size] rows of `count`, rising: the sample that a seed trains on."""
-    return np.sort(np.random.default_rng([seed, 0]).choice(count, size, replace=False))
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last part of a FAISS message, without the C++ signature before it."""
-    return str(error).rpartition("failed: ")[2].rpartition("Error: ")[2].strip()

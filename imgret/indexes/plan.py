@@ -135,7 +135,8 @@ def keeps_base(old: Index, plan: Plan) -> bool:
     return plan.in_place and short
 
 
-def _named(whitening: dict[str, Any] | None) -> str:
+def named(whitening: dict[str, Any] | None) -> str:
+    """A whitening's card in few words."""
     return "none" if whitening is None else f"{whitening['kind']} {whitening['sha256'][:12]}..."
 
 
@@ -157,7 +158,7 @@ def why_rebuild(
     if old.fingerprint != fingerprint:
         reason = "the stores were made by another recipe"
     elif (was["whitening"] and was["whitening"]["sha256"]) != (now and now["sha256"]):
-        reason = f"the whitening was {_named(was['whitening'])} and is now {_named(now)}"
+        reason = f"the whitening was {named(was['whitening'])} and is now {named(now)}"
     elif old.dim != rows.dim:
         reason = "the stores were made by another recipe"
     elif was_dba != dba:

@@ -125,8 +125,7 @@ def gather(
     _same_recipe(stores)
     if whitening is not None:
         whitening.check_recipe(stores[0].recipe, stores[0].fingerprint, stores[0].dim, stores[0].path)
-    roots: dict[str, int] = {}
-    kept: list[Root] = []
+    roots, numbers = roots_of(stores)
     places = [(store, number) for store in stores for number in range(len(store.shards))]
     origin = np.empty((sum(store.count for store in stores), 3), np.int32)
 
@@ -144,6 +143,20 @@ def gather(
             origin[begin:end, 2] = numbers[id(store)][shard.root[live]]
             yield from (shard.ids if len(live) == len(shard) else (shard.ids[row] for row in live.tolist()))
 
+    table = IdTable.of(ids())
+    if not len(table):
+        names = ", ".join(str(store.path) for store in stores)
+        raise IndexFileError(f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE")
+    shards = [store.shards[number].sha256 for store, number in places]
+    rows = Rows(stores, table, origin, shards, roots, places, whitening)
+    _unique(rows)
+    return rows
+
+
+def roots_of(stores: Sequence[Store]) -> tuple[list[Root], dict[int, np.ndarray]]:
+    """The roots of all stores, each once, where they are now; and the places in that list of each store's, by `id`."""
+    roots: dict[str, int] = {}
+    kept: list[Root] = []
     numbers: dict[int, np.ndarray] = {}
     for store in stores:
         for root in store.roots:
@@ -152,14 +165,7 @@ def gather(
                 where = str(root.locate(store.path))
                 kept.append(root if where == root.absolute else Root(where, root.relative))
         numbers[id(store)] = np.array([roots[root.absolute] for root in store.roots], np.int32)
-    table = IdTable.of(ids())
-    if not len(table):
-        names = ", ".join(str(store.path) for store in stores)
-        raise IndexFileError(f"{names}: nothing to index. Extract some images: imgret extract IMAGES -o STORE")
-    shards = [store.shards[number].sha256 for store, number in places]
-    rows = Rows(stores, table, origin, shards, kept, places, whitening)
-    _unique(rows)
-    return rows
+    return kept, numbers
 
 
 def _same_recipe(stores: Sequence[Store]) -> None:

@@ -10,6 +10,8 @@ places of a longer ranking are the ranking of k1 places, on every kind. A row th
 missed, and that would have stood before the end of what it served, is missed for good: complete
 rankings are the work of `exact`.
 
+A part of an index serves all rows of the lists it visited: of what each part found, few are among the best of all.
+
 Rows in the tail of an index are all compared, and the two rankings are merged.
 """
 
@@ -193,7 +195,10 @@ def _look(index: Searched, queries: np.ndarray, lines: np.ndarray, want: int, le
 def _served(index: Searched, rows: np.ndarray, scores: np.ndarray, looked_at: np.ndarray, level: int) -> Found:
     """Without what a level does not serve of the `looked_at` [Q] rows it looked at."""
     if not _everything(index, level):
-        beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // SHARE[_whole(index)], 1)[:, None]
+        whole = _whole(index)
+        every = index.serves_all & (whole | (looked_at < _candidates(index, level)))
+        share = np.where(every, 1, SHARE[whole])
+        beyond = np.arange(rows.shape[1]) >= np.maximum(looked_at // share, 1)[:, None]
         rows[beyond], scores[beyond] = -1, -np.inf
     return rows, scores
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ class Tail:
     origin   [N, 3] int32, as in `Index`
     count    live rows
     """
+
+    serves_all = False
 
     def __init__(self, ids: IdTable, origin: np.ndarray, stored: np.ndarray, live: np.ndarray) -> None:
         self.parameters: dict[str, int] = {}
@@ -72,11 +75,11 @@ def whole(stored: np.ndarray) -> np.ndarray:
 
 
 class JoinedIds(IdTable):
-    """Two tables of ids, one after the other, without a copy of either."""
+    """Tables of ids, one after the other, without a copy of any."""
 
-    def __init__(self, first: IdTable, second: IdTable) -> None:
-        self._tables = (first, second)
-        self._starts = [0, len(first)]
+    def __init__(self, *tables: IdTable) -> None:
+        self._tables = tables
+        self._starts = [0, *itertools.accumulate(map(len, tables[:-1]))]
 
     def raw(self, row: int) -> bytes:
         """The id of a row as bytes."""

@@ -5,8 +5,8 @@ FAISS's own defaults (nprobe 1, no candidates to spare) lose half of the neighbo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from imgret.indexes.exact import exact
 from imgret.indexes.files import Index
 from imgret.indexes.neighbours import others_of
 from imgret.indexes.search import CANDIDATES, search
+from imgret.indexes.structure import Structure
+from imgret.ranking import Ranking
 
 DEPTH = 10
 QUERIES = 256
@@ -21,7 +23,35 @@ SAME = 1e-6  # a row that scores as high as the tenth neighbour is as good as it
 _MOST_CANDIDATES = 64 * CANDIDATES
 
 
-def measure_rows(index: Index, trained_on: np.ndarray, trained_count: int, seed: int) -> tuple[np.ndarray, bool]:
+class Tuned(Protocol):
+    """An index, undivided or in parts: see `Index` for what these are."""
+
+    count: int
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def live_rows(self) -> np.ndarray: ...
+
+    @property
+    def structure(self) -> Structure: ...
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray: ...
+
+    def with_parameters(self, parameters: dict[str, int]) -> Tuned: ...
+
+
+def ranked(index: Index, queries: np.ndarray, query_ids: Sequence[str], k: int, *, exactly: bool = False) -> Ranking:
+    """The k best rows of an undivided index for a few queries."""
+    if not exactly:
+        return search(index, queries, query_ids, k)
+    found = list(exact(index, queries, query_ids, depth=k))
+    rows, scores = (np.concatenate(parts) for parts in zip(*((one.rows, one.scores) for one in found), strict=True))
+    return Ranking(query_ids, rows, scores, index.ids)
+
+
+def measure_rows(index: Tuned, trained_on: np.ndarray, trained_count: int, seed: int) -> tuple[np.ndarray, bool]:
     """Live rows to query with, and whether none of them was trained on (where enough others are there).
 
     `trained_on` are the rows of the training sample, `trained_count` how many rows it was drawn from.
@@ -38,31 +68,33 @@ def measure_rows(index: Index, trained_on: np.ndarray, trained_count: int, seed:
 
 
 class Truth:
-    """The exact neighbours of some rows of an index, themselves left out; `depth` is how many of each, at most 10."""
+    """The exact neighbours of some rows of an index, themselves left out; `depth` is how many of each, at most 10.
 
-    def __init__(self, index: Index, rows: np.ndarray) -> None:
+    ranks  what searches: called as `ranked` is
+    """
+
+    def __init__(self, index: Tuned, rows: np.ndarray, ranks: Callable[..., Ranking] = ranked) -> None:
         self._rows = rows
+        self._ranks = ranks
         self._queries = np.ascontiguousarray(index.vectors(rows))
         self._names = [""] * len(rows)
         self.depth = min(DEPTH, index.count - 1)
         scores = np.zeros(len(rows), np.float32)
         if self.depth:
-            exactly = list(exact(index, self._queries, self._names, depth=self.depth + 1))
-            found = np.concatenate([ranking.rows for ranking in exactly])
-            best = np.concatenate([ranking.scores for ranking in exactly])
-            scores = best[others_of(rows, found)].reshape(len(rows), -1)[:, -1]
+            best = ranks(index, self._queries, self._names, self.depth + 1, exactly=True)
+            scores = best.scores[others_of(rows, best.rows)].reshape(len(rows), -1)[:, -1]
         self._worst = scores
 
-    def recall(self, index: Index) -> float | None:
+    def recall(self, index: Tuned) -> float | None:
         """Mean share of the 10 nearest others that the index finds; None where there are no others."""
         if not self.depth:
             return None
-        found = search(index, self._queries, self._names, self.depth + 1)
+        found = self._ranks(index, self._queries, self._names, self.depth + 1)
         scores = found.scores[others_of(self._rows, found.rows)].reshape(len(self._rows), -1)
         return float((scores >= self._worst[:, None] - SAME).mean())
 
 
-def tune(index: Index, truth: Truth, target: float) -> tuple[dict[str, int], float | None]:
+def tune(index: Tuned, truth: Truth, target: float) -> tuple[dict[str, int], float | None]:
     """The parameters of an index that reach the target, and the recall measured with them.
 
     "nprobe" is the number of lists visited, "candidates" of rows scored from half precision; the list of

@@ -14,12 +14,14 @@ from imgret.ids import escape
 from imgret.workflows.asking import queries_of
 from imgret.workflows.queries import Queries, QueryOptions
 from imgret.workflows.reconciling import asked_variants, with_intervals, with_other_crop
-from imgret.workflows.searched import Searched
+from imgret.workflows.searched import Searched, asked_on
 
 if TYPE_CHECKING:
     from imgret.evaluation.scores import Scores
     from imgret.ground_truth.judgements import GroundTruth
     from imgret.indexes.files import Index
+    from imgret.indexes.parts.files import Parts
+    from imgret.indexes.parts.searcher import Asking
     from imgret.ranking import Ranking
     from imgret.rerank import Step
 
@@ -91,17 +93,18 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
             f"{job.ground_truth}: landmarks answer its queries, not images, so it judges a result file of "
             f"id,landmarks: imgret eval {job.ground_truth} --ranking FILE.csv"
         )
-    searched = _searched(job)
-    queries, crop = queries_of(job, truth, searched, say)
-    scores = _judged(job, truth, _rankings(job, searched, queries), **ways)
-    if scores.variants and job.images is not None and boxed:
-        other = replace(job, query_crop="none" if job.query_crop == "gt" else "gt")
-        say(f"Scoring once more with --query-crop {other.query_crop}")
-        again, _ = queries_of(other, truth, searched, say)
-        rescored = _judged(other, truth, _rankings(other, searched, again), **ways)
-        scores = with_other_crop(scores, rescored, other.query_crop)
-    protocol = {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
-    return with_intervals(scores), protocol
+    with asked_on(job.options.engine, job.options.ray_address) as asking:
+        searched = _searched(job, asking)
+        queries, crop = queries_of(job, truth, searched, say)
+        scores = _judged(job, truth, _rankings(job, searched, queries), **ways)
+        if scores.variants and job.images is not None and boxed:
+            other = replace(job, query_crop="none" if job.query_crop == "gt" else "gt")
+            say(f"Scoring once more with --query-crop {other.query_crop}")
+            again, _ = queries_of(other, truth, searched, say)
+            rescored = _judged(other, truth, _rankings(other, searched, again), **ways)
+            scores = with_other_crop(scores, rescored, other.query_crop)
+        protocol = {"query_crop": crop, **_recipe_card(searched.recipe), **_search_card(job, searched, queries.ids)}
+        return with_intervals(scores), protocol
 
 
 def _judged(job: EvalJob, truth: GroundTruth, rankings: Iterable[Ranking], **ways: Any) -> Scores:
@@ -132,10 +135,12 @@ def _ready_card(ranking: Path) -> dict[str, Any]:
     }
 
 
-def _searched(job: EvalJob) -> Searched:
+def _searched(job: EvalJob, asking: Asking | None) -> Searched:
     if job.index is not None:
-        return Searched.open_index(job.index, job.whitening)
+        return Searched.open_index(job.index, job.whitening, asking)
     assert job.store is not None
+    if asking is not None:
+        raise InputError("--engine ray searches an index in parts; give --index INDEX, or leave out --engine")
     return Searched.open_store(job.store, job.whitening)
 
 
@@ -191,7 +196,7 @@ def _named(searched: Searched, rankings: Iterator[Ranking]) -> Iterator[Ranking]
     return (replace(ranking, database=ids) for ranking in rankings)
 
 
-def _without_deleted(index: Index, rankings: Iterator[Ranking]) -> Iterator[Ranking]:
+def _without_deleted(index: Index | Parts, rankings: Iterator[Ranking]) -> Iterator[Ranking]:
     """Rankings whose database is the live images alone: a removed image must count as missing."""
     import numpy as np
 

@@ -24,6 +24,7 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
     `every_file` adds a line for every shard of a store.
     """
     from imgret.indexes.files import Index
+    from imgret.indexes.parts.files import Parts
     from imgret.store.store import Store
     from imgret.whitening.transform import is_whitening
 
@@ -32,9 +33,11 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
         raise InputError(f"{path}: no such file or folder")
     if Store.exists(path):
         return _store(path, every_file)
+    if Parts.exists(path):
+        return _parts(path)
     if path.is_dir() and Index.exists(path):
         return _index(path)
-    if path.is_dir() and any(path.glob("building-*.json")):
+    if path.is_dir() and (any(path.glob("building-*.json")) or (path / "parts" / "plan.json").exists()):
         raise InputError(f"{path} is an index that was not finished; run the same imgret index again")
     if path.suffix == ".h5":
         return _shard(path)
@@ -139,6 +142,34 @@ def _index(path: Path) -> Inspection:
             "graph": f"{about['graph']} neighbours a row" if about.get("graph") else "none",
             **{f"recipe: {key}": value for key, value in index.recipe.items()},
             "bytes": f"{sum(file['bytes'] for file in about['files'].values()):,}",
+        },
+        index.verify(),
+    )
+
+
+def _parts(path: Path) -> Inspection:
+    from imgret.indexes.parts.files import Parts, files_of
+    from imgret.whitening.transform import words
+
+    try:
+        index = Parts.open(path)
+        whitening = index.whitening
+    except ImgretError as error:
+        return Inspection("index in parts", {}, [str(error)])
+    about = index.about
+    counts = [part["count"] for part in about["parts"]]
+    return Inspection(
+        "index in parts",
+        {
+            "images": f"{index.count:,} x {index.dim}",
+            "parts": f"{len(counts)} of {min(counts):,} to {max(counts):,} images",
+            "kind": f"{about['kind']} ({about['factory']})",
+            "why": about["why"],
+            "parameters": about["parameters"],
+            "recall": about["recall"],
+            "whitening": "none" if whitening is None else words(whitening.card()),
+            **{f"recipe: {key}": value for key, value in index.recipe.items()},
+            "bytes": f"{sum(file['bytes'] for file in files_of(about).values()):,}",
         },
         index.verify(),
     )

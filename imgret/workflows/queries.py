@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
+    from imgret.indexes.parts.files import Parts
     from imgret.whitening.transform import Whitening
 
 
@@ -63,6 +64,8 @@ class QueryOptions:
     offline: bool = False
     scales: tuple[float, ...] | None = None
     robust: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
 
 
 def describe_queries(
@@ -122,7 +125,7 @@ def _queries(images: Sequence[ImageFile], described: np.ndarray, errors: dict[st
     return Queries([image.id for image in images], paths, upright, errors, variants=variants)
 
 
-def check_whitening(index: Index, asked: Path | None) -> None:
+def check_whitening(index: Index | Parts, asked: Path | None) -> None:
     """WhiteningError when a whitening is named that is not the one an index was built with, which is always used."""
     from imgret.whitening.transform import Whitening, words
 

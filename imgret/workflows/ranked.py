@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imgret.indexes.files import Index
+    from imgret.indexes.parts.files import Parts
     from imgret.ranking import Ranking
     from imgret.rerank import Step
     from imgret.store.rows import StoreRows
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from imgret.whitening.transform import Whitening
 
 
-_MANY = 20  # queries for which `exact` is several times as fast as a flat index of FAISS; both give the same bits
 _OWN = 2  # images that may be the query itself: the whole one, and the same crop
 
 
@@ -45,13 +45,39 @@ class IndexSearched:
 
     def rank(self, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
         """Rankings of queries [Q, D] or of variants [Q, V, D]; None is the whole database, always exactly."""
-        if depth is None or self.exactly or (self.index.structure.flat and len(queries) >= _MANY):
-            from imgret.indexes.exact import exact
+        from imgret.indexes.exact import MANY, exact
 
+        if depth is None or self.exactly or (self.index.structure.flat and len(queries) >= MANY):
             return exact(self.index, queries, query_ids, depth)
         from imgret.indexes.search import search
 
         return iter([search(self.index, queries, query_ids, depth)])
+
+
+@dataclass(frozen=True)
+class PartsSearched:
+    """An index in parts as `imgret.rerank.chain` sees it; `exactly` compares with every row whatever the kind."""
+
+    index: Parts
+    exactly: bool = False
+
+    @property
+    def count(self) -> int:
+        """Images that a whole ranking holds."""
+        return self.index.count
+
+    @property
+    def neighbours(self) -> None:
+        """There is no graph: InputError, as only what needs one asks."""
+        return self.index.neighbours
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Unit float32 [n, D] of the given rows."""
+        return self.index.vectors(rows)
+
+    def rank(self, queries: np.ndarray, query_ids: Sequence[str], depth: int | None) -> Iterator[Ranking]:
+        """Rankings of queries [Q, D] or of variants [Q, V, D]; None is the whole database, always exactly."""
+        return self.index.rank(queries, query_ids, depth, exactly=self.exactly)
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,7 @@ class StoreSearched:
 
 
 def rankings(
-    searched: IndexSearched | StoreSearched,
+    searched: IndexSearched | PartsSearched | StoreSearched,
     queries: np.ndarray,
     query_ids: Sequence[str],
     depth: int | None,
@@ -115,7 +141,7 @@ def rankings(
 
 
 def _upright_as_the_database(
-    searched: IndexSearched | StoreSearched, variants: np.ndarray, query_ids: Sequence[str]
+    searched: IndexSearched | PartsSearched | StoreSearched, variants: np.ndarray, query_ids: Sequence[str]
 ) -> np.ndarray:
     """[Q, D], of each query the variant whose best image, its own left out, scores highest."""
     import numpy as np

@@ -144,9 +144,9 @@ def _roots(job: EvalJob) -> list[Path | str]:
     from imgret.store.store import Root, Store
 
     if job.index is not None:
-        from imgret.indexes.files import Index
+        from imgret.indexes.parts.files import open_index
 
-        roots = Index.open(job.index).about["roots"]
+        roots = open_index(job.index).about["roots"]
         return [Root(unescape(r["absolute"]), unescape(r["relative"])).locate(job.index) for r in roots]
     if job.store is not None:
         return [root.locate(job.store) for root in Store.open(job.store).roots]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgret.errors import IndexFileError
 from imgret.workflows.queries import check_whitening
 
 if TYPE_CHECKING:
@@ -15,30 +17,41 @@ if TYPE_CHECKING:
 
     from imgret.ids import IdTable
     from imgret.indexes.files import Index
+    from imgret.indexes.parts.files import Parts
+    from imgret.indexes.parts.searcher import Asking
     from imgret.store.store import Store
     from imgret.whitening.transform import Whitening
-    from imgret.workflows.ranked import IndexSearched, StoreSearched
+    from imgret.workflows.ranked import IndexSearched, PartsSearched, StoreSearched
 
 
 @dataclass(frozen=True)
 class Searched:
     """An index or a store, with what both can tell."""
 
-    database: Any  # Index | Store | WhitenedStore
+    database: Any  # Index | Parts | Store | WhitenedStore
     path: Path
     recipe: dict[str, Any]
     fingerprint: str
     origin: dict[str, Any]
     whitening: Whitening | None
-    index: Index | None
+    index: Index | Parts | None
     store: Store | None
 
     @classmethod
-    def open_index(cls, path: Path, whitening: Path | None) -> Searched:
-        """An index; WhiteningError when `whitening` is not its own."""
-        from imgret.indexes.files import Index
+    def open_index(cls, path: Path, whitening: Path | None, asking: Asking | None = None) -> Searched:
+        """An index, undivided or in parts; WhiteningError when `whitening` is not its own.
 
-        index = Index.open(path)
+        `asking` asks the parts on an engine; IndexFileError where there are none.
+        """
+        from imgret.indexes.parts.files import Parts, open_index
+        from imgret.indexes.parts.searcher import InTurn
+
+        if asking is not None and not Parts.exists(path):
+            raise IndexFileError(
+                f"{path} is not an index in parts, which is what an engine searches; leave out --engine, or make one: "
+                "imgret index STORE -o FOLDER --parts N"
+            )
+        index = open_index(path, asking or InTurn)
         check_whitening(index, whitening)
         return cls(index, path, index.recipe, index.fingerprint, index.weights_origin, index.whitening, index, None)
 
@@ -57,10 +70,13 @@ class Searched:
         white.check_recipe(store.recipe, store.fingerprint, store.dim, path)
         return cls(WhitenedStore(store, white), *about, white, None, store)
 
-    def ranked(self, exactly: bool) -> IndexSearched | StoreSearched:
+    def ranked(self, exactly: bool) -> IndexSearched | PartsSearched | StoreSearched:
         """As re-ranking sees it. `exactly` compares with every row, which a store does always."""
-        from imgret.workflows.ranked import IndexSearched, StoreSearched
+        from imgret.indexes.parts.files import Parts
+        from imgret.workflows.ranked import IndexSearched, PartsSearched, StoreSearched
 
+        if isinstance(self.index, Parts):
+            return PartsSearched(self.index, exactly)
         if self.index is not None:
             return IndexSearched(self.index, exactly)
         assert self.store is not None
@@ -113,3 +129,17 @@ class Searched:
         """Unit float32 [n, D] of the images with the given places in `ids`."""
         rows = places if self.index is None else self.index.live_rows[places]
         return self.ranked(exactly=True).vectors(rows)
+
+
+@contextmanager
+def asked_on(engine: str, ray_address: str | None) -> Iterator[Asking | None]:
+    """What asks the parts of an index on an engine, for as long as it is needed; None for this machine."""
+    if engine == "local":
+        yield None
+        return
+    from imgret.engines.cluster import connected
+    from imgret.engines.parts import Actors
+    from imgret.extraction.threads import cores
+
+    with connected(ray_address, cores()) as cluster:
+        yield partial(Actors, cluster)

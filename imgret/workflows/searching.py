@@ -18,9 +18,10 @@ from imgret.workflows.queries import (
     find_queries,
     stored_queries,
 )
-from imgret.workflows.searched import Searched
+from imgret.workflows.searched import Searched, asked_on
 
 if TYPE_CHECKING:
+    from imgret.indexes.parts.searcher import Asking
     from imgret.ranking import Ranking
     from imgret.rerank import Step
 
@@ -69,44 +70,50 @@ def search(
     """
     from imgret.workflows.ranked import rankings
 
-    searched = _searched(Path(path), whitening, quiet if exactly else say)
-    asked = _queries(searched, queries, box, options or QueryOptions(), say).whitened(searched.whitening)
-    own = _own_ids(searched, asked, images) if rerank else {}
-    answers: dict[str, Answer] = {}
-    depth = k + exclude_self
-    pending = list(range(len(asked.ids)))
-    database = searched.ranked(exactly)
-    while pending:
-        blocks = rankings(
-            database,
-            asked.descriptors[pending],
-            [own.get(asked.ids[number], asked.ids[number]) for number in pending],
-            min(depth, max(database.count, 1)),
-            variants=None if asked.variants is None else asked.variants[pending],
-            rerank=rerank,
-        )
-        short = []
-        numbers = iter(pending)
-        for ranking in blocks:
-            path_of = searched.path_of(ranking.database, images)
-            for line, number in zip(range(len(ranking.queries)), numbers, strict=False):
-                name, file = asked.ids[number], asked.paths[number]
-                hits, full = _hits(path_of, ranking, line, k, name, file, exclude_self, min_score)
-                answers[name] = Answer(name, file, hits)
-                if not full:
-                    short.append(number)
-        # what was left out of an answer (the query itself, other crops of its file) makes room for more
-        pending = short if exclude_self and depth < database.count else []
-        depth *= 4
-    return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in asked.order]
+    options = options or QueryOptions()
+    with asked_on(options.engine, options.ray_address) as asking:
+        searched = _searched(Path(path), whitening, quiet if exactly else say, asking)
+        asked = _queries(searched, queries, box, options, say).whitened(searched.whitening)
+        own = _own_ids(searched, asked, images) if rerank else {}
+        answers: dict[str, Answer] = {}
+        depth = k + exclude_self
+        pending = list(range(len(asked.ids)))
+        database = searched.ranked(exactly)
+        while pending:
+            blocks = rankings(
+                database,
+                asked.descriptors[pending],
+                [own.get(asked.ids[number], asked.ids[number]) for number in pending],
+                min(depth, max(database.count, 1)),
+                variants=None if asked.variants is None else asked.variants[pending],
+                rerank=rerank,
+            )
+            short = []
+            numbers = iter(pending)
+            for ranking in blocks:
+                path_of = searched.path_of(ranking.database, images)
+                for line, number in zip(range(len(ranking.queries)), numbers, strict=False):
+                    name, file = asked.ids[number], asked.paths[number]
+                    hits, full = _hits(path_of, ranking, line, k, name, file, exclude_self, min_score)
+                    answers[name] = Answer(name, file, hits)
+                    if not full:
+                        short.append(number)
+            # what was left out of an answer (the query itself, other crops of its file) makes room for more
+            pending = short if exclude_self and depth < database.count else []
+            depth *= 4
+        return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in asked.order]
 
 
-def _searched(path: Path, whitening: Path | None, say: Say) -> Searched:
+def _searched(path: Path, whitening: Path | None, say: Say, asking: Asking | None) -> Searched:
     from imgret.indexes.files import Index
     from imgret.store.store import Store
 
-    if Index.exists(path) or not Store.exists(path):
-        return Searched.open_index(path, whitening)
+    if str(path).startswith("milvus:"):
+        from imgret.workflows.in_milvus import open_collection
+
+        return open_collection(path, whitening, say)
+    if Index.exists(path) or not Store.exists(path) or asking is not None:
+        return Searched.open_index(path, whitening, asking)
     say(f"{path} is a store: every image is compared. An index answers sooner: imgret index {path} -o INDEX")
     return Searched.open_store(path, whitening)
 

@@ -73,7 +73,7 @@ def test_a_graph_goes_on_too(tmp_path, store):
 def test_training_is_not_done_twice(tmp_path, store, monkeypatch):
     cut_off(store, tmp_path / "index", done=0, kind="ivf")
     assert building(tmp_path / "index") == ["building-0.faiss", "building-0.json"]
-    monkeypatch.setattr(generation.Job, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(generation, "train", lambda *_: pytest.fail("trained again"))
     report = build([store], tmp_path / "index", kind="ivf")
     assert report.resumed == 0
     assert Index.open(tmp_path / "index").about["training"] == {"count": 1200, "rows": 1200}
