@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RETRIES = 20  # of a piece of work whose process or machine went away
 _FRESH = 1.0  # seconds for which it is known what machines there are
 _PATIENCE = 5.0  # seconds for a first answer from an address
+# HTTP/2's opening, which gRPC speaks, with an empty SETTINGS frame (RFC 9113, 3.4), and the type of such a frame
+_HELLO, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), b"\x04"
 _OBJECTS = 2 << 30  # bytes of shared memory for what is on its way, where this process starts Ray
 
 
@@ -73,7 +75,11 @@ def _check_answers(address: str) -> None:
     if not host or not port.isdecimal():
         raise EngineError(f"--ray-address {address} is not auto, local, HOST:PORT or ray://HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as line:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                line.sendall(_HELLO)
+                if (answer := line.recv(9))[3:4] != _SETTINGS:  # what every gRPC server says first
+                    raise OSError(f"what answers is not Ray: {answer!r}")
     except (OSError, OverflowError) as error:
         raise EngineError(
             f"no Ray cluster answers at {address} ({error}); `ray status` on its head node says where it listens, "
