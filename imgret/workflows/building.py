@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from imgret.indexes.build import IndexReport
     from imgret.store.store import Store
 
+_MAKING = "making-parts"  # in an INDEX that is being put together of parts
+
 
 def build_index(
     stores: Sequence[Path],
@@ -95,23 +97,23 @@ def _made_on(
 def _put_together(
     stores: Sequence[Store], output: Path, ways: dict[str, Any], engine: str, ray_address: str | None
 ) -> IndexReport:
-    """An undivided index from parts that an engine makes in a folder beside it, which goes when they are one."""
+    """An undivided index from parts that an engine makes in a folder within, which goes when they are one."""
     from imgret.engines.cluster import connected
     from imgret.extraction.threads import cores
     from imgret.indexes.build import build
     from imgret.indexes.parts.build import build_parts
     from imgret.indexes.parts.undivided import merge_parts
 
-    beside = output.absolute().with_name(output.name + ".parts")
+    making = output.absolute() / _MAKING
     with connected(ray_address, cores()) as cluster:
         # as many as can be made at once, of whole shards; while they are put together they are not searched
         parts = min(int(cluster.count("CPU")), sum(len(store.shards) for store in stores))
         if parts < 2:
             return build(stores, output, **ways)
         with _made_on(engine, ray_address, ways["progress"]) as hands:
-            report = build_parts(stores, beside, parts, **ways, **hands)
-    index = merge_parts(beside, output, ways["progress"])
-    shutil.rmtree(beside)
+            report = build_parts(stores, making, parts, **ways, **hands)
+    index = merge_parts(making, output, ways["progress"])
+    shutil.rmtree(making)
     return replace(report, path=output, parts=None, recall=index.about["recall"])
 
 

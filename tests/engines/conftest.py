@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine, started once and ended after."""
+"""A real Ray cluster of several nodes on this machine, started for each file of tests and ended after."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Nodes:
         self._cluster.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Two nodes of one processor each."""
     with warnings.catch_warnings():

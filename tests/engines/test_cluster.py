@@ -51,8 +51,3 @@ def test_what_is_no_address_is_told(address):
 def test_a_missing_library_is_told_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert refusal("local").endswith("type: pip install 'imgret[ray]'")
-
-
-def test_a_running_cluster_passes_the_look_before_the_connection(nodes):
-    with connected(nodes.address, 1) as cluster:
-        assert cluster.count("CPU") >= 2

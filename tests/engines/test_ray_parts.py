@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from imgret import workflows
+from imgret.engines.cluster import connected
 from imgret.errors import IndexFileError
 from imgret.indexes.files import Index
 from imgret.workflows import QueryOptions
@@ -47,6 +48,11 @@ def test_parts_made_and_searched_on_ray_answer_as_one_undivided_index(store, que
         answers(tmp_path / "one", queries, **on_ray)
 
 
+def test_a_running_cluster_passes_the_look_before_the_connection(nodes):
+    with connected(nodes.address, 1) as cluster:
+        assert cluster.count("CPU") >= 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flat", "ivf", "ivfpq"])
 def test_an_undivided_index_made_on_ray_is_that_of_one_machine(store, queries, nodes, tmp_path, kind):
@@ -54,7 +60,7 @@ def test_an_undivided_index_made_on_ray_is_that_of_one_machine(store, queries, n
     workflows.build_index([store.path], tmp_path / "one", kind=kind)
     report = workflows.build_index([store.path], tmp_path / "ray", kind=kind, **on_ray)
     assert report.path == tmp_path / "ray"
-    assert not (tmp_path / "ray.parts").exists()
+    assert not list((tmp_path / "ray").glob("*parts*"))
     assert answers(tmp_path / "ray", queries) == answers(tmp_path / "one", queries)
     recall = [json.loads((tmp_path / name / "index.json").read_text())["recall"] for name in ("one", "ray")]
     assert recall[0] == recall[1]
