@@ -61,7 +61,7 @@ def connected(address: str | None, cpus: int) -> Iterator[Cluster]:
         how |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECTS}
     try:
         ray.init(**how)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise EngineError(f"--ray-address {address}: {_first_line(error)}; {_advice(address, error)}") from error
     try:
         yield Cluster(ray)
@@ -141,8 +141,8 @@ class Cluster:
             raise WorkerLostError(f"a worker ended again and again: {_first_line(error)}") from error
         except lost.RayActorError as error:
             raise EngineError(f"a worker that holds the model ended: {_words(error)}") from error
-        except lost.RayError as error:
-            raise EngineError(f"Ray: {_first_line(error)}") from error
+        except (lost.RayError, ConnectionError) as error:
+            raise EngineError(f"Ray: {_first_line(error)}; run the same again") from error
 
     def finished(self, refs: Iterable[Any]) -> list[Any]:
         """Those of the calls that are done, without waiting."""

@@ -172,10 +172,10 @@ class Decoder:
     ) -> Iterator[tuple[ImageFile, remote.Answer, Any]]:
         try:
             answers = self._cluster.get(references[0])
-        except WorkerLostError as error:
+        except WorkerLostError:
             if len(images) == 1:
                 why = "decoding it ended the worker process (a crash, or out of memory)"
-                yield images[0], remote.Answer(Undecodable("unreadable", f"{why}: {error}"), (), 0.0, ""), None
+                yield images[0], remote.Answer(Undecodable("unreadable", why), (), 0.0, ""), None
                 return
             for image in images:  # alone, it shows which one it was
                 yield from self._answers([image], self._submit([image]))
@@ -214,6 +214,9 @@ class Models:
         model = cluster.ray.remote(max_restarts=RETRIES, max_task_retries=RETRIES)(remote.Model)
         # A worker's own GPU is the first that it sees, whatever its number on the machine.
         job = replace(job, images=(), device="cpu" if job.device == "cpu" else "auto")
+        # Nor is its folder this one.
+        job = replace(job, model=_absolute(job.model), weights=_absolute(job.weights))
+        weights = _absolute(weights)
         self._models = [
             model.options(num_cpus=0, **place).remote(job, recipe, origin, weights, threads, imgret.__version__)
             for place, threads in _places(cluster, job)[:most]
@@ -262,12 +265,21 @@ class Models:
             self._cluster.ray.kill(model)
 
 
+def _absolute(name: str | None) -> str | None:
+    """A file's name from everywhere; other names as they are."""
+    return os.path.abspath(name) if name and os.path.isfile(name) else name
+
+
 def _places(cluster: Cluster, job: ExtractJob) -> list[tuple[dict[str, Any], int]]:
     """Options of Ray for each model, and its threads."""
     gpus = 0 if job.device == "cpu" else cluster.count("GPU")
     if gpus:
         share = job.gpus_per_worker
-        count = sum(int(node["Resources"].get("GPU", 0) / share + 1e-9) for node in cluster.nodes())
+        if share > 1 and share != int(share):
+            raise EngineError(f"--gpus-per-worker {share:g}: above 1 it must be a whole number")
+        whole = [int(node["Resources"].get("GPU", 0)) for node in cluster.nodes()]
+        # Ray gives a share of one GPU, never of two.
+        count = sum(number // int(share) if share > 1 else number * int(1 / share + 1e-9) for number in whole)
         if not count:
             raise EngineError(f"no machine of the cluster has {share:g} GPUs; give --gpus-per-worker less")
         return [({"num_gpus": share}, 1)] * count

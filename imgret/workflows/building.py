@@ -103,11 +103,18 @@ def _put_together(
     from imgret.indexes.build import build
     from imgret.indexes.parts.build import build_parts
     from imgret.indexes.parts.undivided import merge_parts
+    from imgret.store.store import Store
 
+    if Store.exists(output):
+        raise IndexFileError(f"{output} is a store; give the index a folder of its own")
+    if output.exists() and not output.is_dir():
+        raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
+    if ways["kind"].startswith("hnsw") or "HNSW" in (ways["factory"] or ""):
+        raise IndexFileError("FAISS cannot put graphs together; give --parts N, or leave out --engine")
     making = output.absolute() / _MAKING
     with connected(ray_address, cores()) as cluster:
         # as many as can be made at once, of whole shards; while they are put together they are not searched
-        parts = min(int(cluster.count("CPU")), sum(len(store.shards) for store in stores))
+        parts = min(int(cluster.count("CPU")), sum(entry.live_count > 0 for store in stores for entry in store.shards))
         if parts < 2:
             return build(stores, output, **ways)
         with _made_on(engine, ray_address, ways["progress"]) as hands:
