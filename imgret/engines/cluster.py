@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -59,11 +61,14 @@ def connected(address: str | None, cpus: int) -> Iterator[Cluster]:
     how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         how |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECTS}
+    stop = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**how)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise EngineError(f"--ray-address {address}: {_first_line(error)}; {_advice(address, error)}") from error
     try:
+        if stop is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, stop)  # Ray puts its own in the place of the command's
         yield Cluster(ray)
     finally:
         ray.shutdown()

@@ -112,13 +112,15 @@ def _put_together(
     if ways["kind"].startswith("hnsw") or "HNSW" in (ways["factory"] or ""):
         raise IndexFileError("FAISS cannot put graphs together; give --parts N, or leave out --engine")
     making = output.absolute() / _MAKING
+    # Of a try that was cut off the parts are kept, but what it was asked for is not asked for now.
+    (making / "index.json").unlink(missing_ok=True)
     with connected(ray_address, cores()) as cluster:
         # as many as can be made at once, of whole shards; while they are put together they are not searched
         parts = min(int(cluster.count("CPU")), sum(entry.live_count > 0 for store in stores for entry in store.shards))
         if parts < 2:
             return build(stores, output, **ways)
         with _made_on(engine, ray_address, ways["progress"]) as hands:
-            report = build_parts(stores, making, parts, **ways, **hands)
+            report = build_parts(stores, making, parts, whole=True, **ways, **hands)
     index = merge_parts(making, output, ways["progress"])
     shutil.rmtree(making)
     return replace(report, path=output, parts=None, recall=index.about["recall"])

@@ -53,6 +53,15 @@ def test_a_running_cluster_passes_the_look_before_the_connection(nodes):
         assert cluster.count("CPU") >= 2
 
 
+def test_an_undivided_index_made_on_ray_keeps_to_the_memory_of_one(store, nodes, tmp_path):
+    # 1,200 x 16 x 4 bytes are 77 kB: more than the budget, less than twice that, which two parts would have
+    ways = {"max_memory": 60_000, "target_recall": 0.5}
+    one = workflows.build_index([store.path], tmp_path / "one", **ways)
+    ray = workflows.build_index([store.path], tmp_path / "ray", engine="ray", ray_address=nodes.address, **ways)
+    assert one.kind != "flat"
+    assert ray.kind != "flat"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flat", "ivf", "ivfpq"])
 def test_an_undivided_index_made_on_ray_is_that_of_one_machine(store, queries, nodes, tmp_path, kind):

@@ -57,6 +57,7 @@ def build_parts(
     whitening: Whitening | Literal["none"] | None = None,
     run: Run | None = None,
     asking: Asking = InTurn,
+    whole: bool = False,
     progress: Progress | None = None,
 ) -> IndexReport:
     """Make the INDEX at `output` hold exactly the live rows of the stores, in so many parts of whole shards.
@@ -65,6 +66,7 @@ def build_parts(
     run         makes parts, in any order and anywhere that sees `output` and the stores under their names; None makes
                 them one after the other in this process
     asking      what asks the parts while recall is measured, as in `Parts.open`
+    whole       the parts are to be one index, which has `max_memory` by itself
 
     All else as in `imgret.indexes.build.build`. What all parts share is learnt once from a sample of all rows, and
     recall is measured over all parts together. Parts whose shards are what they were are kept, from an index that is
@@ -93,7 +95,16 @@ def build_parts(
                 "give a whitening of this recipe with --whitening FILE, or --whitening none"
             )
     white = None if whitening == "none" else whitening
-    wish = Wish.of(None if old is None else old.about, kind, factory, max_memory, target_recall, seed, progress, parts)
+    wish = Wish.of(
+        None if old is None else old.about,
+        kind,
+        factory,
+        max_memory,
+        target_recall,
+        seed,
+        progress,
+        1 if whole else parts,
+    )
     if count := sum(store.count for store in stores):  # refused before anything is read
         wish.quick(count, stores[0].dim if white is None else white.dim)
     dealt = deal(stores, parts, {} if old is None else _known(old, parts)) if count else [list(stores)]

@@ -80,8 +80,9 @@ def build_part(job: PartJob, progress: Progress | None = None) -> PartDone:
     try:
         building.mkdir(parents=True)
         count = _write(job, building, progress)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)  # what is there is not sound
+        if finished(folder) is None:  # no twin was quicker
+            with contextlib.suppress(OSError):
+                shutil.rmtree(folder)  # what is there is not sound
         try:
             os.rename(building, folder)
             atomic.sync_folder(folder.parent)
