@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
 from imgret.extraction.contest import Contest
@@ -11,9 +14,22 @@ _MARGIN = 0.87  # fewer threads must promise this much, as what they promise is 
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Cores this process may use; a container's share of them is rounded up."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(count, _share())
+
+
+def _share(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that a container is held to, by either version of cgroups; many where there is no limit."""
+    with suppress(OSError, ValueError):  # no container, or "max"
+        quota, period = map(int, (root / "cpu.max").read_text().split())
+        return max(1, -(-quota // period))
+    with suppress(OSError, ValueError):
+        quota, period = (int((root / "cpu" / name).read_text()) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+        if quota > 0:  # -1 is no limit
+            return max(1, -(-quota // period))
+    return sys.maxsize
 
 
 class ThreadSplit:

@@ -42,6 +42,11 @@ class IndexKind:
     exact: bool = False
     loaded: bool = False
 
+    @property
+    def graph(self) -> bool:
+        """Whether it is a graph, which grows by rows alone: FAISS cannot put two of them together."""
+        return self.pattern.startswith("HNSW")
+
     def factory(self, count: int, dim: int) -> str:
         """The FAISS factory string for `count` vectors of dimension `dim`."""
         return self.pattern.format(nlist=lists(count), m=parts(dim), dim=dim)
@@ -52,7 +57,7 @@ class IndexKind:
         The half-precision vectors that candidates are scored from are mapped from disk and are not counted.
         """
         size = count * self.code(dim)
-        if self.pattern.startswith("HNSW"):
+        if self.graph:
             size += count * _GRAPH
         if "{nlist}" in self.pattern:
             size += count * _NUMBER + lists(count) * 4 * dim

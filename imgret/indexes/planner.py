@@ -36,7 +36,14 @@ class Planned:
 
 
 def plan(
-    sample: np.ndarray, count: int, budget: int, target: float, seed: int, progress: Progress | None = None
+    sample: np.ndarray,
+    count: int,
+    budget: int,
+    target: float,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    graphs: bool = True,
 ) -> Planned:
     """Choose a kind for `count` vectors, by trying kinds on some of them.
 
@@ -44,6 +51,7 @@ def plan(
     budget    bytes that the index may take as searched
     target    of recall@10, above 0 and at most 1
     progress  called as progress(what, done, total)
+    graphs    whether a graph may be chosen
 
     Chosen is the quickest for a query asked by itself; among kinds as quick but for a millisecond or a
     quarter, the one that is built soonest. Trials run on one core, so that a busy machine does not spoil them; builds
@@ -56,7 +64,7 @@ def plan(
         raise ValueError(f"sample must be [n, D] with at least one row, got {list(sample.shape)}")
     dim = sample.shape[1]
     possible = fitting(count, dim, budget)
-    tried = [kind for kind in ORDER if kind in possible]
+    tried = [kind for kind in ORDER if kind in possible and (graphs or not INDEX_KINDS[kind].graph)]
     if not tried or len(sample) < 2:  # hnsw alone fits where nothing smaller does, so this is a sample of one
         kind = possible[0]
         return Planned(Choice(kind, INDEX_KINDS[kind].factory(count, dim), "there is nothing to try it on"), ())
@@ -67,7 +75,7 @@ def plan(
             if progress is not None:
                 progress("trying kinds of index", number, len(ORDER))
             late = time.perf_counter() - start > TIME and any(trial.recall is not None for trial in trials)
-            trials.append(_trial(kind, known, possible, budget, target, threads, late=late))
+            trials.append(_trial(kind, known, possible, budget, target, threads, late=late, graphs=graphs))
     if progress is not None:
         progress("trying kinds of index", len(ORDER), len(ORDER))
     chosen = _best([trial for trial in trials if trial.recall is not None], target)
@@ -80,12 +88,22 @@ def plan(
 
 
 def _trial(
-    kind: str, sample: Sample, possible: list[str], budget: int, target: float, threads: int, *, late: bool
+    kind: str,
+    sample: Sample,
+    possible: list[str],
+    budget: int,
+    target: float,
+    threads: int,
+    *,
+    late: bool,
+    graphs: bool,
 ) -> Trial:
     row, dim = INDEX_KINDS[kind], sample.rows.shape[1]
     untried = Trial(kind, row.factory(sample.count, dim), row.memory(sample.count, dim))
     if min(sample.count, len(sample.rows)) < row.least:
         return replace(untried, left_out=f"learns from {row.least} vectors at least")
+    if row.graph and not graphs:
+        return replace(untried, left_out="a graph cannot be put together of parts")
     if coarse(kind, dim):
         return replace(untried, left_out=f"its codes are too coarse for dimension {dim}")
     if kind not in possible:

@@ -58,7 +58,7 @@ def attempt(kind: str, sample: Sample, target: float, threads: int) -> Trial:
     `threads` share the work of a build and of many queries; here there is one.
     """
     row = INDEX_KINDS[kind]
-    tried = _Listed if "{nlist}" in row.pattern else _Graph if row.pattern.startswith("HNSW") else _Scanned
+    tried = _Listed if "{nlist}" in row.pattern else _Graph if row.graph else _Scanned
     one = tried(kind, sample)
     parameters, recall = one.tuned(target)
     (fetch, fetch_many), (score, score_many) = one.fetching(parameters), one.scoring(parameters)

@@ -33,6 +33,7 @@ class Wish:
     kind, factory, max_memory, seed, progress  as in `imgret.indexes.build.build`
     target  of recall@10
     parts   of the index, each of which has `max_memory` while it is searched
+    graphs  whether a graph may be chosen: one that is put together of parts may not
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Wish:
     seed: int
     progress: Progress | None
     parts: int = 1
+    graphs: bool = True
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class Wish:
         seed: int | None,
         progress: Progress | None,
         parts: int = 1,
+        graphs: bool = True,
     ) -> Wish:
         """What is not said is that of the index there is, whose index.json says `before`, or the default."""
         if before is not None:
@@ -62,7 +65,7 @@ class Wish:
             target = before["recall"]["target"] if target is None else target
             max_memory = before.get("max_memory") if max_memory is None else max_memory
             seed = before["seed"] if seed is None else seed
-        return cls(kind, factory, max_memory, target or TARGET_RECALL, seed or 0, progress, parts)
+        return cls(kind, factory, max_memory, target or TARGET_RECALL, seed or 0, progress, parts, graphs)
 
     @property
     def budget(self) -> int:
@@ -95,14 +98,14 @@ class Wish:
         size = min(planner.SAMPLE, len(rows))
         chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(len(rows), size, replace=False))
         sample = np.concatenate(list(rows.read(chosen)))
-        found = planner.plan(sample, len(rows), self.budget, self.target, self.seed, self.progress)
+        found = planner.plan(sample, len(rows), self.budget, self.target, self.seed, self.progress, graphs=self.graphs)
         return found.choice, [asdict(trial) for trial in found.trials]
 
     def key(self, rows: Rows, dba: Dba | None) -> str:
         """A hash of all that a build from scratch depends on."""
         state = hashlib.sha256(np.ascontiguousarray(rows.origin).data)
         whitening = None if rows.whitening is None else rows.whitening.sha256
-        asked = [self.kind, self.factory, self.max_memory, self.target, self.seed, self.parts, str(dba)]
+        asked = [self.kind, self.factory, self.max_memory, self.target, self.seed, self.parts, self.graphs, str(dba)]
         made = [whitening, rows.stores[0].fingerprint, rows.shards, FORM, __version__, faiss.__version__]
         state.update(json.dumps([asked, *made]).encode())
         return state.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import nn
 from imgret.errors import ImgretError
 
 _PATIENCE = timedelta(hours=2)  # the others wait while rank 0 validates
+_LINGER = 0.2  # seconds
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,6 @@ def joined(cuda: bool) -> Iterator[Processes]:
         raise ImgretError("another process of this run has ended; what it said tells why") from error
     finally:
         dist.destroy_process_group()
+        # torch leaves gloo's threads running. One that lets go of a tensor of the last exchange wants the interpreter
+        # for it, and aborts the process when that is ending by then; here it may have it.
+        time.sleep(_LINGER)

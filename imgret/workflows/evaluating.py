@@ -78,6 +78,11 @@ def evaluate(job: EvalJob, *, say: Say = quiet) -> tuple[Scores, dict[str, Any]]
 
     if sum(given is not None for given in (job.index, job.store, job.ranking)) != 1:
         raise InputError("give one of --index, --store and --ranking")
+    if job.options.engine != "local" and job.depth is None:
+        raise InputError(
+            f"--engine {job.options.engine} asks the parts for their best: add --depth N, or leave out --engine, as "
+            "this process ranks a whole database"
+        )
     truth = ground_truth.load(job.ground_truth, job.format)
     ways: dict[str, Any] = {"depth": job.depth, "allow_missing": job.allow_missing, "show": job.show}
     ways["variants"] = asked_variants(truth.rules, job)

@@ -116,3 +116,11 @@ def test_a_build_in_parts_that_was_not_finished_is_told(place):
     (place / "index/index.json").unlink()
     (place / "index/parts/plan.json").write_text("{}")
     assert "not finished; run the same imgret index again" in run("info", "index", code=1).stderr
+
+
+def test_workers_are_not_asked_to_rank_a_whole_database(place):
+    (place / "truth.qrels").write_text("image-00004.jpg 0 image-00250.jpg 1\n")
+    truth = ("truth.qrels", "--format", "trec", "--index", "index")
+    said = run("eval", *truth, "--engine", "ray", code=1).stderr
+    assert "add --depth N, or leave out --engine" in said
+    assert said.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from imgret.engines.cluster import connected
 from imgret.errors import IndexFileError
 from imgret.indexes.files import Index
 from imgret.workflows import QueryOptions
-from tests.indexes.conftest import clustered, names, write_store
+from imgret.workflows.evaluating import _RECIPE_KEYS
+from tests.indexes.conftest import RECIPE, clustered, names, write_store
+
+# what an evaluation prints of a recipe
+SAID = {**dict.fromkeys(_RECIPE_KEYS), "weights": {"source": "none", "sha256": None}, **RECIPE}
 
 
 @pytest.fixture
@@ -22,13 +27,15 @@ def store(tmp_path):
     vectors[[5, 400, 700, 1100]] = vectors[5]
     ids = names(1200)
     return write_store(
-        tmp_path / "s", [(ids[start : start + 300], vectors[start : start + 300]) for start in range(0, 1200, 300)]
+        tmp_path / "s",
+        [(ids[start : start + 300], vectors[start : start + 300]) for start in range(0, 1200, 300)],
+        SAID,
     )
 
 
 @pytest.fixture
 def queries(tmp_path):
-    return write_store(tmp_path / "q", [(names(40, "q"), clustered(1200)[:40])])
+    return write_store(tmp_path / "q", [(names(40, "q"), clustered(1200)[:40])], SAID)
 
 
 def answers(index, queries, **options):
@@ -46,6 +53,16 @@ def test_parts_made_and_searched_on_ray_answer_as_one_undivided_index(store, que
     assert answers(tmp_path / "parts", queries, **on_ray) == expected
     with pytest.raises(IndexFileError, match="not an index in parts.*--parts N"):
         answers(tmp_path / "one", queries, **on_ray)
+
+
+def test_parts_held_by_workers_score_as_on_one_machine(store, nodes, tmp_path):
+    workflows.build_index([store.path], tmp_path / "parts", parts=2)
+    (tmp_path / "truth.qrels").write_text("image-00005.jpg 0 image-00400.jpg 1\nimage-00009.jpg 0 image-00010.jpg 1\n")
+    job = workflows.EvalJob(tmp_path / "truth.qrels", index=tmp_path / "parts", format="trec", depth=50)
+    here, _ = workflows.evaluate(job)
+    there, _ = workflows.evaluate(replace(job, options=QueryOptions(engine="ray", ray_address=nodes.address)))
+    assert here.subsets["all"]["queries"] == 2
+    assert there.subsets == here.subsets
 
 
 def test_a_running_cluster_passes_the_look_before_the_connection(nodes):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -79,3 +81,21 @@ def test_threads_are_tried_after_all_else_and_on_a_processor_only(tmp_path, monk
     found = describe_stream(images, DecodeRule(8), describe, workers=1, batch_size=1, expected=8)
     assert len(list(found)) == 8
     assert (told[0] if told else None) == first  # the fourth batch is the first that began with nothing else on trial
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),  # a core and a half
+        ({"cpu.max": "20000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, sys.maxsize),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, sys.maxsize),
+        ({}, sys.maxsize),
+    ],
+)
+def test_a_container_has_its_share_of_the_cores(tmp_path, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert threads._share(tmp_path) == cores

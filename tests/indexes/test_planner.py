@@ -110,6 +110,17 @@ def test_kinds_that_do_not_fit_are_not_tried(monkeypatch):
     assert found.trials[0].left_out == "does not fit in 33 kB"
 
 
+def test_graphs_are_not_tried_where_none_may_be_chosen(monkeypatch):
+    monkeypatch.setattr(planner, "attempt", lambda kind, *_: trial(kind, latency=0.1 if "hnsw" in kind else 9.0))
+    sample = clustered(1000, 16)
+    assert plan(sample, 1000, PLENTY, 0.9, seed=0).choice.kind == "hnswsq8"
+    found = plan(sample, 1000, PLENTY, 0.9, seed=0, graphs=False)
+    assert found.choice.kind != "hnswsq8"
+    assert [one.left_out for one in found.trials if one.kind == "hnswsq8"] == [
+        "a graph cannot be put together of parts"
+    ]
+
+
 def test_an_impossible_budget_is_refused_at_once_naming_the_nearest():
     sample = clustered(2000, 32)
     start = time.perf_counter()

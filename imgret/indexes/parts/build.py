@@ -104,6 +104,7 @@ def build_parts(
         seed,
         progress,
         1 if whole else parts,
+        graphs=not whole,
     )
     if count := sum(store.count for store in stores):  # refused before anything is read
         wish.quick(count, stores[0].dim if white is None else white.dim)

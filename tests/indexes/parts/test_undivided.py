@@ -7,12 +7,15 @@ import json
 import pytest
 
 from imgret.errors import IndexFileError
+from imgret.indexes import kinds, planner
 from imgret.indexes.build import build
 from imgret.indexes.files import Index
+from imgret.indexes.kinds import INDEX_KINDS
 from imgret.indexes.parts.build import build_parts
 from imgret.indexes.parts.files import Parts
 from imgret.indexes.parts.undivided import merge_parts
 from imgret.indexes.search import search
+from imgret.indexes.trials import Trial
 from imgret.store.store import Store
 from tests.indexes.conftest import save
 
@@ -52,6 +55,18 @@ def test_graphs_cannot_be_merged(tmp_path, shards):
     with pytest.raises(IndexFileError, match="FAISS cannot merge parts of kind hnsw; leave them as they are"):
         merge_parts(tmp_path / "parts", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+def test_no_graph_is_chosen_for_parts_that_are_to_be_put_together(tmp_path, shards, monkeypatch):
+    monkeypatch.setattr(kinds, "QUICK", 100)  # so that exact search counts as slow
+    quick = {"hnswsq8": 0.1, "ivf": 50.0}  # milliseconds
+    monkeypatch.setattr(planner, "ORDER", tuple(quick))
+    monkeypatch.setattr(
+        planner, "attempt", lambda kind, *_: Trial(kind, INDEX_KINDS[kind].factory(300, 16), 1, 1.0, quick[kind], 1, 1)
+    )
+    assert build_parts([shards], tmp_path / "parts", 2).kind == "hnswsq8"
+    assert build_parts([shards], tmp_path / "whole", 2, whole=True).kind == "ivf"
+    assert merge_parts(tmp_path / "whole", tmp_path / "index").about["kind"] == "ivf"
 
 
 def test_stores_that_have_changed_are_told(tmp_path, shards):
