@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from imgret.errors import IndexFileError, StoreBusyError
 from imgret.indexes import writing
+from imgret.indexes.beginning import check_folder, check_kind, held, whitening_for
 from imgret.indexes.dba import Dba, dba_of, remove_plain_folder
 from imgret.indexes.files import Index
 from imgret.indexes.generation import How, Job
@@ -17,7 +17,6 @@ from imgret.indexes.rows import Progress, gather
 from imgret.indexes.snapshots import Snapshots
 from imgret.indexes.structure import create
 from imgret.indexes.wish import Wish
-from imgret.store.lock import WriterLock
 from imgret.store.store import Store
 from imgret.whitening.transform import Whitening
 
@@ -110,85 +109,67 @@ def build(
         raise ValueError(f"target_recall must be above 0 and at most 1, got {target_recall}")
     if graph is not None and graph < 0:
         raise ValueError(f"graph must be at least 0, got {graph}")
-    if factory is not None and kind != "auto":
-        raise IndexFileError(f"the factory string {factory!r} says the kind; leave out --kind {kind}")
-    if Store.exists(output):
-        raise IndexFileError(f"{output} is a store; give the index a folder of its own")
-    if output.exists() and not output.is_dir():
-        raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
+    check_kind(kind, factory)
+    check_folder(output)
     present = Index.open(output) if Index.exists(output) else None
     before = None if present is None else present.about
-    if whitening is None and present is not None and present.whitening is not None:
-        whitening = present.whitening
-        if present.fingerprint != stores[0].fingerprint:
-            raise IndexFileError(
-                f"{output} holds whitened descriptors of another recipe than {stores[0].path}; "
-                "give a whitening of this recipe with --whitening FILE, or --whitening none"
-            )
+    white = whitening_for(output, present, stores[0], whitening)
     if before is not None:
         dba = dba_of(before) if dba is None else dba
         graph = before.get("graph") if graph is None else graph
     wish = Wish.of(before, kind, factory, max_memory, target_recall, seed, progress)
     graph, dba = graph or 0, None if dba == "none" else dba
     sound = frozenset(before["shards"]) if before is not None else frozenset()
-    whitening = None if whitening == "none" else whitening
     if not add_only and (count := sum(store.count for store in stores)):  # refused before anything is read
-        wish.quick(count, stores[0].dim if whitening is None else whitening.dim)
-    rows = gather(stores, verify=verify, sound=sound, whitening=whitening, progress=progress)
+        wish.quick(count, stores[0].dim if white is None else white.dim)
+    rows = gather(stores, verify=verify, sound=sound, whitening=white, progress=progress)
     if before is None:  # refused now rather than after making a folder
         create(wish.quick(len(rows), rows.dim).factory, rows.dim, wish.seed)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexFileError(f"{output} cannot be made: {error.strerror}; name another folder with -o") from error
-    try:
-        with WriterLock(output):
-            remove_plain_folder(output)
-            scratch = from_scratch(rows)
-            old = Index.open(output) if Index.exists(output) else None
-            plan = update(old, rows, add_only) if old is not None else scratch
-            choice = wish.quick(plan.count, rows.dim) if old is None else wish.kept(old, plan.count)
-            reason = None if old is None else why_rebuild(old, plan, choice, wish.factory, wish.seed, rows, dba)
-            how: How = "anew"
-            if old is not None and reason is None:
-                compact = compact and bool(old.tail or len(plan.deleted))
-                if not compact and _unchanged(old, plan, wish.target, graph):
-                    writing.discard(output, old.about["files"])  # what a build that was given up has left
-                    if old.about.get("max_memory") != wish.max_memory:
-                        writing.publish(output, old.about | {"max_memory": wish.max_memory})
-                    return _report(old, plan, changed=False, reason=None)
-                tailed = not (compact or graph or old.about.get("graph")) and keeps_base(old, plan)
-                how = "compacted" if compact else "tail" if tailed else "grown"
-            trials, snapshots = [], None
-            changes = plan
-            if how == "anew":
-                plan, snapshots = scratch, Snapshots(output, wish.key(rows, dba)) if dba is None else None
-                if snapshots is not None and snapshots.choice is not None:
-                    choice, trials = snapshots.choice, snapshots.trials
-                else:
-                    choice, trials = wish.planned(rows)
-                if old is not None:  # the reason may be the kind, which is known only now
-                    reason = why_rebuild(old, changes, choice, wish.factory, wish.seed, rows, dba) or reason
-            job = Job(
-                output,
-                rows,
-                plan,
-                choice,
-                how,
-                wish.seed,
-                wish.target,
-                wish.max_memory,
-                dba,
-                graph,
-                progress,
-                trials,
-                snapshots,
-            )
-            index = job.run(old)
-            resumed = None if snapshots is None else snapshots.resumed
-            return _report(index, plan, changed=True, reason=reason, resumed=resumed, trials=trials)
-    except StoreBusyError as error:
-        raise IndexFileError(f"{str(error).partition(';')[0]}; wait for it to end") from None
+    with held(output):
+        remove_plain_folder(output)
+        scratch = from_scratch(rows)
+        old = Index.open(output) if Index.exists(output) else None
+        plan = update(old, rows, add_only) if old is not None else scratch
+        choice = wish.quick(plan.count, rows.dim) if old is None else wish.kept(old, plan.count)
+        reason = None if old is None else why_rebuild(old, plan, choice, wish.factory, wish.seed, rows, dba)
+        how: How = "anew"
+        if old is not None and reason is None:
+            compact = compact and bool(old.tail or len(plan.deleted))
+            if not compact and _unchanged(old, plan, wish.target, graph):
+                writing.discard(output, old.about["files"])  # what a build that was given up has left
+                if old.about.get("max_memory") != wish.max_memory:
+                    writing.publish(output, old.about | {"max_memory": wish.max_memory})
+                return _report(old, plan, changed=False, reason=None)
+            tailed = not (compact or graph or old.about.get("graph")) and keeps_base(old, plan)
+            how = "compacted" if compact else "tail" if tailed else "grown"
+        trials, snapshots = [], None
+        changes = plan
+        if how == "anew":
+            plan, snapshots = scratch, Snapshots(output, wish.key(rows, dba)) if dba is None else None
+            if snapshots is not None and snapshots.choice is not None:
+                choice, trials = snapshots.choice, snapshots.trials
+            else:
+                choice, trials = wish.planned(rows)
+            if old is not None:  # the reason may be the kind, which is known only now
+                reason = why_rebuild(old, changes, choice, wish.factory, wish.seed, rows, dba) or reason
+        job = Job(
+            output,
+            rows,
+            plan,
+            choice,
+            how,
+            wish.seed,
+            wish.target,
+            wish.max_memory,
+            dba,
+            graph,
+            progress,
+            trials,
+            snapshots,
+        )
+        index = job.run(old)
+        resumed = None if snapshots is None else snapshots.resumed
+        return _report(index, plan, changed=True, reason=reason, resumed=resumed, trials=trials)
 
 
 def _unchanged(old: Index, plan: Plan, target: float, graph: int) -> bool:

@@ -100,17 +100,14 @@ def _put_together(
     """An undivided index from parts that an engine makes in a folder within, which goes when they are one."""
     from imgret.engines.cluster import connected
     from imgret.extraction.threads import cores
+    from imgret.indexes.beginning import check_folder
     from imgret.indexes.build import build
     from imgret.indexes.kinds import INDEX_KINDS
     from imgret.indexes.parts.build import build_parts
     from imgret.indexes.parts.undivided import merge_parts
-    from imgret.store.store import Store
 
-    if Store.exists(output):
-        raise IndexFileError(f"{output} is a store; give the index a folder of its own")
-    if output.exists() and not output.is_dir():
-        raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
-    if ways["kind"] in INDEX_KINDS and INDEX_KINDS[ways["kind"]].graph or "HNSW" in (ways["factory"] or ""):
+    check_folder(output)
+    if (ways["kind"] in INDEX_KINDS and INDEX_KINDS[ways["kind"]].graph) or "HNSW" in (ways["factory"] or ""):
         raise IndexFileError("FAISS cannot put graphs together; give --parts N, or leave out --engine")
     making = output.absolute() / _MAKING
     # Of a try that was cut off the parts are kept, but what it was asked for is not asked for now.

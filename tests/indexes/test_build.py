@@ -299,7 +299,8 @@ def test_the_recall_of_an_updated_index_speaks_for_all_its_rows(tmp_path):
 def test_an_update_keeps_the_kind_that_was_planned_and_plans_nothing(tmp_path, store, monkeypatch, planned):
     seen = []
 
-    def plan(sample, count, budget, target, seed, progress):
+    def plan(sample, count, budget, target, seed, progress, graphs):
+        assert graphs
         seen.append((sample.shape, count, budget, target, seed))
         choice = Choice(planned, INDEX_KINDS[planned].factory(count, 16), "it was the quickest")
         return planner.Planned(choice, (planner.Trial(planned, choice.factory, 1),))
@@ -324,7 +325,7 @@ def test_a_flat_index_that_exact_search_has_become_slow_for_is_planned_anew(tmp_
     assert build([store], tmp_path / "index").kind == "flat"
     monkeypatch.setattr(kinds, "QUICK", 1000)
     choice = Choice("sq8", "SQ8", "it was the quickest")
-    monkeypatch.setattr(planner, "plan", lambda *_: planner.Planned(choice, ()))
+    monkeypatch.setattr(planner, "plan", lambda *_, graphs: planner.Planned(choice, ()))
     report = build([store], tmp_path / "index")
     assert (report.kind, report.rebuilt_because) == ("sq8", "the kind was flat and is now sq8")
 

@@ -122,7 +122,7 @@ def test_the_kind_that_was_chosen_is_not_chosen_again(tmp_path, store, monkeypat
     monkeypatch.setattr(kinds, "QUICK", 1000)  # so that exact search counts as slow
     cut_off(store, tmp_path / "index", max_memory=10_000_000)
     about = json.loads((tmp_path / "index" / "building-800.json").read_text())
-    monkeypatch.setattr(planner, "plan", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(planner, "plan", lambda *_, **__: pytest.fail("planned again"))
     report = build([store], tmp_path / "index", max_memory=10_000_000)
     assert report.resumed == 800
     assert {"kind": report.kind, "factory": report.factory, "why": report.why} == about["choice"]

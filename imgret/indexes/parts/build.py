@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from imgret import atomic
-from imgret.errors import IndexFileError, StoreBusyError
+from imgret.errors import IndexFileError
 from imgret.indexes import writing
+from imgret.indexes.beginning import check_folder, check_kind, held, whitening_for
 from imgret.indexes.build import IndexReport
 from imgret.indexes.files import INDEX_FILE, Index
 from imgret.indexes.generation import about_rows
@@ -30,7 +31,6 @@ from imgret.indexes.structure import create
 from imgret.indexes.training import train, training_rows
 from imgret.indexes.tuning import Truth, certificate, measure_rows, tune
 from imgret.indexes.wish import Wish
-from imgret.store.lock import WriterLock
 from imgret.store.shard import sha256_of
 from imgret.store.store import Store
 from imgret.whitening.transform import Whitening
@@ -78,23 +78,12 @@ def build_parts(
     output = Path(output)
     if parts < 2:
         raise ValueError(f"parts must be at least 2, got {parts}")
-    if factory is not None and kind != "auto":
-        raise IndexFileError(f"the factory string {factory!r} says the kind; leave out --kind {kind}")
-    if Store.exists(output):
-        raise IndexFileError(f"{output} is a store; give the index a folder of its own")
-    if output.exists() and not output.is_dir():
-        raise IndexFileError(f"{output} is a file; -o wants the folder of the index")
+    check_kind(kind, factory)
+    check_folder(output)
     if Index.exists(output) and not Parts.exists(output):
         raise IndexFileError(f"{output} is an undivided index; give the one in parts a folder of its own with -o")
     old = Parts.open(output) if Parts.exists(output) else None
-    if whitening is None and old is not None and old.whitening is not None:
-        whitening = old.whitening
-        if old.fingerprint != stores[0].fingerprint:
-            raise IndexFileError(
-                f"{output} holds whitened descriptors of another recipe than {stores[0].path}; "
-                "give a whitening of this recipe with --whitening FILE, or --whitening none"
-            )
-    white = None if whitening == "none" else whitening
+    white = whitening_for(output, old, stores[0], whitening)
     wish = Wish.of(
         None if old is None else old.about,
         kind,
@@ -110,17 +99,10 @@ def build_parts(
         wish.quick(count, stores[0].dim if white is None else white.dim)
     dealt = deal(stores, parts, {} if old is None else _known(old, parts)) if count else [list(stores)]
     rows = gather([store for part in dealt for store in part], verify=False, whitening=white, progress=progress)
-    try:
-        (output / FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexFileError(f"{output} cannot be made: {error.strerror}; name another folder with -o") from error
-    try:
-        with WriterLock(output):
-            return _Building(output, stores, dealt, rows, wish, asking).build(
-                old, run or partial(one_by_one, progress=progress)
-            )
-    except StoreBusyError as error:
-        raise IndexFileError(f"{str(error).partition(';')[0]}; wait for it to end") from None
+    with held(output, FOLDER):
+        return _Building(output, stores, dealt, rows, wish, asking).build(
+            old, run or partial(one_by_one, progress=progress)
+        )
 
 
 def _known(old: Parts, parts: int) -> dict[str, int]:
