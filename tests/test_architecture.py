@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imgret"
-EVERYWHERE = {"allocator", "errors", "tables", "atomic", "ids", "lines", "places", "__init__", "__version__"}
+EVERYWHERE = {
+    "allocator",
+    "errors",
+    "tables",
+    "atomic",
+    "ids",
+    "lines",
+    "places",
+    "remote_path",
+    "__init__",
+    "__version__",
+}
 NOUNS = {"store", "ranking"}
 
 # part: (parts of imgret it may import, third-party packages it may import)
@@ -21,6 +32,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "ids": (set(), {"numpy"}),
     "lines": (set(), set()),
     "places": (set(), set()),
+    "remote_path": (set(), {"fsspec"}),
     "__init__": (set(), set()),
     "__main__": ({"cli"}, set()),
     "store": (set(), {"numpy", "h5py"}),
@@ -32,6 +44,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "whitening": (NOUNS, {"numpy", "safetensors"}),
     "engines": ({"images", "extraction", "indexes", "store"}, {"numpy", "torch", "ray"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
+    "duplicates": ({"indexes", "store"}, {"numpy"}),
     "milvus": ({"indexes"} | NOUNS, {"numpy", "pymilvus", "milvus_lite", "grpc"}),
     "rerank": ({"ranking"}, {"numpy", "scipy"}),
     "ground_truth": (set(), {"numpy"}),
@@ -65,6 +78,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "training",
             "engines",
             "milvus",
+            "duplicates",
         }
         | NOUNS,
         {"numpy"},
@@ -73,6 +87,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {
             "workflows",
             "milvus",
+            "duplicates",
             "engines",
             "models",
             "extraction",

@@ -41,7 +41,7 @@ def extract(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, Option("--output", "-o", help="Folder of the store.", show_default=False)] = ...,  # type: ignore[assignment]
+    output: Annotated[Path, Option("--output", "-o", help="Folder or URL of the store.", show_default=False)] = ...,  # type: ignore[assignment]
     model: Annotated[str | None, Option("--model", "-m", help=_MODEL, show_default=DEFAULT_MODEL)] = None,
     backbone: Annotated[str | None, Option(help="Trunk by its timm name.", show_default="the model's own")] = None,
     weights: Annotated[str | None, Option(help=_WEIGHTS, show_default="auto")] = None,

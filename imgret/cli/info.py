@@ -26,10 +26,11 @@ def info(
     """
     from imgret import workflows
     from imgret.cli import console
+    from imgret.places import unfolded
 
     found = workflows.inspect(path, every_file=verbose)
     if not quiet:
-        shown = console.table(found.kind, str(path))
+        shown = console.table(found.kind, unfolded(path))
         for what, value in found.facts.items():
             shown.add_row(what, console.plain(str(value)))
         console.data().print(shown)
@@ -38,4 +39,4 @@ def info(
     if found.problems:
         raise typer.Exit(1)
     if not quiet:
-        console.talk().print(f"{path} is sound.", markup=False)
+        console.talk().print(f"{unfolded(path)} is sound.", markup=False)

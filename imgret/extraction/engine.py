@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imgret.extraction.job import ExtractJob, Say
@@ -11,6 +10,7 @@ from imgret.extraction.plan import Work
 from imgret.extraction.stream import Clock, Described, default_workers, describe_stream
 from imgret.images.decode import DecodeRule, Undecodable
 from imgret.images.files import ImageFile
+from imgret.remote_path import as_place
 
 if TYPE_CHECKING:
     from imgret.extraction.loading import LoadedDescriber
@@ -49,7 +49,7 @@ class Local:
     ) -> LoadedDescriber:
         from imgret.extraction.loading import load_for_recipe
 
-        where, options = Path(job.output), {"device": job.device, "offline": job.offline, "compile": job.compile}
+        where, options = as_place(job.output), {"device": job.device, "offline": job.offline, "compile": job.compile}
         return load_for_recipe(recipe, origin, say, weights=weights, where=where, **options)  # type: ignore[arg-type]
 
     def stream(

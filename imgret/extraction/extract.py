@@ -7,8 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from imgret.ids import to_bytes
 from imgret.images import files
 from imgret.images.decode import Undecodable
 from imgret.images.files import ImageFile, Listing
+from imgret.remote_path import Place, RemotePath, as_place, check_place
 from imgret.store.failures import Failure, Failures
 from imgret.store.known import KnownImages
 from imgret.store.store import FAILURES_FILE, Store
@@ -41,7 +41,7 @@ Progress = Callable[[int, int, int], None]
 class ExtractReport:
     """What a run did. `failures` counts reasons, remembered ones included."""
 
-    store: Path
+    store: Place
     found: int
     others: int
     kept: int = 0
@@ -82,6 +82,8 @@ def run(
 ) -> ExtractReport:
     """Bring a store up to date with the images given (see ExtractJob), on this machine or by another engine."""
     engine = engine or Local()
+    job = replace(job, output=as_place(job.output))
+    check_place(job.output, job.offline)
     listing = files.find(job.images, list_file=job.list_file, root=job.root, part=job.part, offline=job.offline)
     report = ExtractReport(job.output, len(listing.images), listing.others, notes=listing.notes)
     store = Store.open(job.output) if Store.exists(job.output) else None
@@ -172,7 +174,9 @@ def _weights_file(job: ExtractJob) -> str | None:
 
 
 def _check_space(store: Store, count: int) -> None:
-    """Refuse before the start what cannot end well: descriptors, names and facts, and a margin."""
+    """Refuse before the start what cannot end well: descriptors, names and facts, and a margin. A URL has no disk."""
+    if isinstance(store.path, RemotePath):
+        return
     need = count * (store.dim * np.dtype(store.recipe["store_dtype"]).itemsize + 200) + (4 << 20)
     free = shutil.disk_usage(store.path).free
     if need > free:

@@ -1,10 +1,12 @@
-"""ExtractJob: everything `imgret extract` can be told, and the defaults' one home. Standard library only."""
+"""ExtractJob: everything `imgret extract` can be told, and the defaults' one home. Light: no numpy, no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from imgret.remote_path import Place
 
 Say = Callable[[str], object]
 
@@ -24,7 +26,7 @@ class ExtractJob:
     """One extraction. None means: as the store was begun, or else the default named in brackets.
 
     images            folders, files, globs, `.tar` and `.zip` files, URLs, '-' for a list on stdin
-    output            folder of the store
+    output            folder or URL of the store
     model             a name from `imgret models`, or a weights file
     backbone          a timm name [the model's own]
     weights           'auto', 'none' (random, from `seed`) or a weights file ['auto']
@@ -48,7 +50,7 @@ class ExtractJob:
     """
 
     images: Sequence[str]
-    output: Path
+    output: Place
     model: str | None = None
     backbone: str | None = None
     weights: str | None = None

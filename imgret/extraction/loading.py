@@ -15,6 +15,7 @@ from imgret.extraction.scale_pooling import AUTO
 from imgret.models import DEFAULT_MODEL, is_weights_file
 from imgret.models.refinements import parse_refinements, refine
 from imgret.models.weights import LoadedModel, load_model
+from imgret.remote_path import Place, as_place
 from imgret.store.store import Store, fingerprint_of
 
 
@@ -51,7 +52,7 @@ def load_for_recipe(
     weights: str | None = None,
     offline: bool = False,
     compile: bool | None = False,
-    where: Path | str = "the store",
+    where: Place | str = "the store",
 ) -> LoadedDescriber:
     """The model a recipe names, checked to be the very same; `weights` says where its file is now."""
     made_with = recipe["weights"]
@@ -77,12 +78,12 @@ def load_for_recipe(
             arguments=recipe["arguments"],
         )
     ready = _ready(loaded, recipe, device, compile, say)
-    recipes.check_same(Path(where), {key: recipe[key] for key in ready.identity}, ready.identity)
+    recipes.check_same(where, {key: recipe[key] for key in ready.identity}, ready.identity)
     return ready
 
 
 def _ready_from_package(
-    recipe: Mapping[str, Any], say: Say, device: str, weights: str | None, compile: bool | None, where: Path | str
+    recipe: Mapping[str, Any], say: Say, device: str, weights: str | None, compile: bool | None, where: Place | str
 ) -> LoadedDescriber:
     """The model that ships, or that of another version of imgret in the file `weights`."""
     made_with = recipe["weights"]
@@ -117,7 +118,7 @@ def new_store(job: ExtractJob, loaded: LoadedDescriber) -> Store:
     """A store that is not written yet."""
     recipe = recipes.build(job, loaded.identity, loaded.image_size, loaded.precision)
     return Store(
-        path=Path(job.output),
+        path=as_place(job.output),
         recipe=recipe,
         fingerprint=fingerprint_of(recipe),
         dim=loaded.dim,

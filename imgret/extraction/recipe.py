@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from imgret.errors import ImgretError, RecipeError
@@ -13,6 +12,7 @@ from imgret.images.decode import DecodeRule
 from imgret.models import SHIPPED
 from imgret.models.refinements import NONE, canonical_refinements
 from imgret.models.weights_card import read_card
+from imgret.remote_path import Place
 
 _WORDS = {
     "model": "--model",
@@ -106,14 +106,14 @@ def _check_weights(job: ExtractJob, recipe: Mapping[str, Any]) -> None:
         raise _differs(job.output, "weights", ours, f"{ours['source']}, seed {job.seed}")
 
 
-def check_same(store: Path, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def check_same(store: Place | str, recipe: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Refuse a model that is not the one the store was made with."""
     for key in recipe:
         if recipe[key] != found.get(key):
             raise _differs(store, key, recipe[key], found.get(key))
 
 
-def _differs(store: Path, key: str, ours: Any, asked: Any) -> RecipeError:
+def _differs(store: Place | str, key: str, ours: Any, asked: Any) -> RecipeError:
     ours, asked = (_weights_text(one) if key == "weights" and isinstance(one, dict) else one for one in (ours, asked))
     return RecipeError(
         f"{store} was made with {key} {ours}, now {key} {asked} is asked for; one store holds one recipe. "

@@ -18,6 +18,7 @@ from imgret.ids import escape
 from imgret.images.image_file import ImageFile, is_image
 from imgret.images.listing import Listing
 from imgret.images.reading import RefusedError
+from imgret.remote_path import filesystem
 
 BATCH = 256
 """URLs of a list that are asked for at once, by so many threads as `_THREADS`."""
@@ -50,7 +51,7 @@ def is_folder(url: str) -> bool:
     if url.endswith("/"):
         return True
     try:
-        system, place = _system(url)
+        system, place = filesystem(url)
         return bool(system.info(place)["type"] == "directory")
     except FileNotFoundError as error:
         cause = error.__cause__
@@ -63,7 +64,7 @@ def is_folder(url: str) -> bool:
 def add_folder(listing: Listing, url: str, root: str) -> None:
     """The images below a URL, in byte order of their ids. At most the names of one folder are held."""
     try:
-        system, place = _system(url)
+        system, place = filesystem(url)
     except Exception as error:  # each filesystem has errors of its own
         raise InputError(f"{escape(url)} cannot be reached: {_words(error)}") from error
     prefix = relative_id(url, root)
@@ -108,7 +109,7 @@ def look(urls: Sequence[str]) -> list[tuple[int, int]]:
 def opened(url: str) -> Iterator[IO[bytes]]:
     """A file, opened to be read here and there; what goes wrong until it is closed is an InputError."""
     try:
-        system, place = _system(url)
+        system, place = filesystem(url)
         with system.open(place, "rb") as file:
             yield file
     except ImgretError:
@@ -124,7 +125,7 @@ def opened(url: str) -> Iterator[IO[bytes]]:
 def read(url: str, start: int, size: int | None) -> bytes:
     """Bytes of a file from `start` on, fewer than `size` at its end. RefusedError when they cannot be had."""
     try:
-        system, place = _system(url)
+        system, place = filesystem(url)
         if size is None:
             return bytes(system.cat_file(place))
         data = bytes(system.cat_file(place, start=start, end=start + size)) if size else b""
@@ -142,21 +143,9 @@ def is_lost(url: str) -> bool:
     return _look(url)[0] < 0
 
 
-def _system(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and its place there. fsspec's own way takes a name with '::' for a chain of URLs."""
-    import fsspec
-
-    scheme, _, rest = url.partition("://")
-    kind, url = fsspec.get_filesystem_class(scheme.lower()), f"{scheme.lower()}://{rest}"
-    place = kind._strip_protocol(url)
-    if "::" in place:  # memory leaves such a name without the '/' before it
-        place = kind.root_marker + place.lstrip("/")
-    return fsspec.filesystem(scheme.lower(), **kind._get_kwargs_from_urls(url)), place
-
-
 def _look(url: str) -> tuple[int, int]:
     try:
-        system, place = _system(url)
+        system, place = filesystem(url)
         system.invalidate_cache()
         return _facts(system.info(place))
     except FileNotFoundError as error:  # over http so says every failure: its cause is looked at

@@ -137,11 +137,12 @@ def gather(
             entry = store.shards[number]
             if verify and entry.sha256 not in sound:
                 store.verify(number)
-            shard, live = store.read_shard(number), entry.live_rows()
+            columns, live = store.columns(number, "ids", "root"), entry.live_rows()
             begin, end = end, end + len(live)
             origin[begin:end, 0], origin[begin:end, 1] = place, live
-            origin[begin:end, 2] = numbers[id(store)][shard.root[live]]
-            yield from (shard.ids if len(live) == len(shard) else (shard.ids[row] for row in live.tolist()))
+            origin[begin:end, 2] = numbers[id(store)][columns["root"][live]]
+            table = columns["ids"]
+            yield from (table.iter_raw() if len(live) == entry.count else map(table.raw, live.tolist()))
 
     table = IdTable.of(ids())
     if not len(table):

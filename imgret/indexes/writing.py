@@ -17,6 +17,7 @@ import numpy as np
 from imgret import atomic
 from imgret.ids import IdTable, escape
 from imgret.indexes.files import INDEX_FILE, file_names
+from imgret.remote_path import Place
 from imgret.store.shard import sha256_of
 from imgret.store.store import Root
 
@@ -100,7 +101,7 @@ def facts(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths if path.exists()}
 
 
-def place(folder: str | Path, seen_from: Path) -> dict[str, str]:
+def place(folder: str | Place, seen_from: Path) -> dict[str, str]:
     """A folder as index.json tells it: absolute and relative to the INDEX, escaped as ids are."""
     root = Root.of(folder, seen_from)
     return {"absolute": escape(root.absolute), "relative": escape(root.relative)}

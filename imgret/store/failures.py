@@ -6,12 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from imgret import atomic
 from imgret.errors import StoreError
 from imgret.ids import escape, unescape
+from imgret.remote_path import Place
 
 REASONS = ("missing", "empty", "unreadable", "truncated", "too_large", "unsupported")
 _COLUMNS = ("path", "reason", "message", "id", "bytes", "mtime_ns", "retry")
@@ -38,7 +38,7 @@ class Failure:
 class Failures(Mapping[str, Failure]):
     """The register of one store, by id: few images, so it is held whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self._by_id = {one.id: one for one in read(path)}
         self._changes = 0
@@ -74,7 +74,7 @@ class Failures(Mapping[str, Failure]):
             self._changes = 0
 
 
-def save(path: Path, failures: Iterable[Failure]) -> None:
+def save(path: Place, failures: Iterable[Failure]) -> None:
     """Write a register, whole or not at all."""
 
     def fill(file: BinaryIO) -> None:
@@ -90,16 +90,16 @@ def save(path: Path, failures: Iterable[Failure]) -> None:
     atomic.write_with(path, fill)
 
 
-def load(path: Path) -> list[Failure]:
+def load(path: Place) -> list[Failure]:
     """All of `read`."""
     return list(read(path))
 
 
-def read(path: Path) -> Iterator[Failure]:
+def read(path: Place) -> Iterator[Failure]:
     """The failures of a register, one at a time; an absent file is an empty one."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         try:
             for line in csv.DictReader(file):
                 yield Failure(

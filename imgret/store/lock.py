@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -12,14 +13,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from imgret.errors import StoreBusyError
+from imgret.errors import StoreBusyError, StoreError
 
 LOCK_FILE = "store.lock"
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _GUARDED = 1 << 20  # Windows locks bytes for readers too, so the locked byte lies past the holder's name
 
 
 class WriterLock:
-    """Hold `store.lock`, or another file, while writing; StoreBusyError names the holder when it is taken."""
+    """Hold `store.lock`, or another file, while writing; StoreBusyError names the holder when it is taken.
+
+    StoreError where the file system gives no locks: without them two writers would undo each other's work unseen.
+    """
 
     def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
         self._path = folder / name
@@ -29,12 +34,17 @@ class WriterLock:
         file = open(self._path, "a+b")
         try:
             _lock(file)
-        except OSError:
+        except OSError as error:
             file.seek(0)
             holder = file.read(4096)
             file.close()
+            if error.errno not in _TAKEN:
+                raise StoreError(
+                    f"{self._path.parent} is on a file system that gives no locks ({error.strerror}); mount it with "
+                    "them (Lustre: -o flock), or write to a disk of this machine and copy the folder when it is done"
+                ) from error
             raise StoreBusyError(
-                f"{self._path.parent} is being written by {_describe(holder)}; "
+                f"{self._path.parent} is being written by {describe(holder)}; "
                 "wait for it, or give each process its own store with --part I/N"
             ) from None
         about = {
@@ -49,6 +59,9 @@ class WriterLock:
         self._file = file
         return self
 
+    def check(self) -> None:
+        """Nothing: this lock cannot be lost."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -59,7 +72,8 @@ class WriterLock:
             self._file = None
 
 
-def _describe(holder: bytes) -> str:
+def describe(holder: bytes) -> str:
+    """The holder of a lock in words, from what is in it."""
     try:
         about = json.loads(holder)
         return f"process {about['pid']} on {about['host']} since {about['since']}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imgret.errors import RecipeError, StoreError
 from imgret.ids import escape, from_bytes, to_bytes
+from imgret.remote_path import Place
 from imgret.store import failures as register
 from imgret.store.known import hashes_of
 from imgret.store.shard import Shard
@@ -31,7 +31,7 @@ class MergeReport:
     failed, total       failures on record, and live rows in the output now
     """
 
-    store: Path
+    store: Place
     stores: int
     copied: int = 0
     rewritten: int = 0
@@ -44,7 +44,7 @@ class MergeReport:
 
 def merge(
     stores: Sequence[Store],
-    output: Path,
+    output: Place,
     *,
     newest: bool = False,
     repack: int | None = None,
@@ -84,7 +84,7 @@ def merge(
     return report
 
 
-def _check(stores: Sequence[Store], output: Path) -> None:
+def _check(stores: Sequence[Store], output: Place) -> None:
     if not stores:
         raise ValueError("at least one store is needed")
     places = [store.path.resolve() for store in stores]
@@ -129,7 +129,7 @@ def _refuse_twins(stores: Sequence[Store]) -> None:
             raise _twice(image_id, stores[one].path, stores[other].path)
 
 
-def _twice(image_id: bytes, one: Path, other: Path) -> StoreError:
+def _twice(image_id: bytes, one: Place, other: Place) -> StoreError:
     return StoreError(
         f"the id {escape(from_bytes(image_id))} stands in {one} and in {other}; ids must be unique. "
         "Keep the file that was changed last with --newest, or extract one of the folders with another --root"

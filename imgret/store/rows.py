@@ -6,12 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from imgret.remote_path import RemotePath
 from imgret.store.store import Store, unit
+
+_KEPT = 4  # shards in memory
 
 
 @dataclass(frozen=True)
 class StoreRows:
-    """Live rows of a store, numbered in the order of its blocks; a shard is mapped once and stays open."""
+    """Live rows of a store, numbered in the order of its blocks; a shard is mapped once and stays open.
+
+    At a URL shards are read into memory instead, and the last few are kept.
+    """
 
     store: Store
     _shards: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -39,5 +45,7 @@ class StoreRows:
 
     def _shard(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if number not in self._shards:
+            if isinstance(self.store.path, RemotePath) and len(self._shards) >= _KEPT:
+                del self._shards[next(iter(self._shards))]
             self._shards[number] = self.store.descriptors(number), self.store.shards[number].live_rows()
         return self._shards[number]

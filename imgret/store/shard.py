@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
@@ -16,9 +15,11 @@ import numpy as np
 from imgret import atomic
 from imgret.errors import StoreError
 from imgret.ids import IdTable
+from imgret.remote_path import Place, RemotePath
 
 SCHEMA = "imgret.shard/2"
 _READABLE = (SCHEMA, "imgret.shard/1")  # the first schema held ids as variable-length bytes
+_BLOCK = 8 << 20
 _COLUMNS = {
     "width": np.int32,
     "height": np.int32,
@@ -58,7 +59,7 @@ class Shard:
         return len(self.ids)
 
 
-def write(path: Path, shard: Shard, fingerprint: str) -> tuple[int, str]:
+def write(path: Place, shard: Shard, fingerprint: str) -> tuple[int, str]:
     """Write a shard, whole or not at all; return its size in bytes and its SHA-256.
 
     The file is composed in memory (a shard is a few tens of MB) and lands in one write, so a kill at
@@ -82,8 +83,8 @@ def write(path: Path, shard: Shard, fingerprint: str) -> tuple[int, str]:
     return len(view), hashlib.sha256(view).hexdigest()
 
 
-def read(path: Path, fingerprint: str | None = None) -> Shard:
-    """Read a shard. Descriptors are mapped from the file, the rest is loaded.
+def read(path: Place, fingerprint: str | None = None) -> Shard:
+    """Read a shard. Descriptors are mapped from the file, at a URL read into memory; the rest is loaded.
 
     StoreError when the file is not a sound shard, or (with `fingerprint`) of another recipe.
     """
@@ -97,19 +98,19 @@ def read(path: Path, fingerprint: str | None = None) -> Shard:
         return Shard(ids, descriptors, box=box, attributes=dict(file.attrs), **columns)
 
 
-def read_descriptors(path: Path, fingerprint: str | None = None) -> np.ndarray:
-    """[N, D], the descriptors of a shard, mapped from the file; nothing else is read. Errors as `read`."""
+def read_descriptors(path: Place, fingerprint: str | None = None) -> np.ndarray:
+    """[N, D], the descriptors of a shard, mapped or in memory as by `read`; nothing else is read. Errors as `read`."""
     with _opened(path, fingerprint) as file:
         return _mapped(path, file["descriptors"])
 
 
-def read_ids(path: Path, fingerprint: str | None = None) -> IdTable:
+def read_ids(path: Place, fingerprint: str | None = None) -> IdTable:
     """The ids of a shard; nothing else is read. Errors as `read`."""
     with _opened(path, fingerprint) as file:
         return _ids(file)
 
 
-def read_columns(path: Path, names: Sequence[str], fingerprint: str | None = None) -> dict[str, Any]:
+def read_columns(path: Place, names: Sequence[str], fingerprint: str | None = None) -> dict[str, Any]:
     """Some columns of a shard by name, `ids` as an IdTable; no `box` where it has none. Errors as `read`."""
     with _opened(path, fingerprint) as file:
         there = [name for name in names if name != "box" or name in file]
@@ -117,10 +118,10 @@ def read_columns(path: Path, names: Sequence[str], fingerprint: str | None = Non
 
 
 @contextmanager
-def _opened(path: Path, fingerprint: str | None) -> Iterator[h5py.File]:
+def _opened(path: Place, fingerprint: str | None) -> Iterator[h5py.File]:
     """A shard file, its schema and recipe checked; what HDF5 says of a broken one is a StoreError."""
     try:
-        with open(path, "rb") as raw, h5py.File(raw, "r") as file:  # h5py refuses paths that are not UTF-8
+        with path.open("rb") as raw, h5py.File(raw, "r") as file:  # h5py refuses paths that are not UTF-8
             schema = file.attrs.get("schema")
             if schema not in _READABLE:
                 raise StoreError(f"{path} has schema {schema!r}, this imgret reads {SCHEMA!r}; extract it again")
@@ -133,9 +134,9 @@ def _opened(path: Path, fingerprint: str | None) -> Iterator[h5py.File]:
         raise StoreError(f"{path} is not a sound shard: {error}") from error
 
 
-def _mapped(path: Path, matrix: h5py.Dataset) -> np.ndarray:
+def _mapped(path: Place, matrix: h5py.Dataset) -> np.ndarray:
     offset = matrix.id.get_offset()
-    if offset is None or matrix.shape[0] == 0:
+    if isinstance(path, RemotePath) or offset is None or matrix.shape[0] == 0:
         return matrix[:]
     return np.memmap(path, matrix.dtype, "r", offset=offset, shape=matrix.shape)
 
@@ -146,20 +147,20 @@ def _ids(file: h5py.File) -> IdTable:
     return IdTable(file["id_bytes"][:], file["id_offsets"][:])
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a whole file, read a megabyte at a time."""
+def sha256_of(path: Place) -> str:
+    """SHA-256 of a whole file, read 8 MB at a time."""
     state = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
             state.update(block)
     return state.hexdigest()
 
 
-def copy(source: Path, target: BinaryIO, sha256: str) -> None:
+def copy(source: Place, target: BinaryIO, sha256: str) -> None:
     """Copy a shard file; StoreError when its SHA-256 is another."""
     state = hashlib.sha256()
-    with open(source, "rb") as file:
-        while block := file.read(1 << 20):
+    with source.open("rb") as file:
+        while block := file.read(_BLOCK):
             state.update(block)
             target.write(block)
     if state.hexdigest() != sha256:

@@ -16,6 +16,7 @@ import numpy as np
 from imgret.errors import ImgretError, StoreError
 from imgret.ids import IdTable, escape, unescape
 from imgret.places import archive_ends, is_url, remote_place
+from imgret.remote_path import Place, RemotePath, as_place
 from imgret.store import shard as shards
 from imgret.store.shard import Shard
 
@@ -34,23 +35,25 @@ class Root:
     relative: str
 
     @classmethod
-    def of(cls, folder: Path | str, store: Path) -> Root:
+    def of(cls, folder: Place | str, store: Place) -> Root:
         """The root for a folder, as a store at `store` remembers it."""
-        if isinstance(folder, str) and is_url(folder):
-            return cls(folder, folder)
+        if isinstance(folder, RemotePath) or is_url(folder):
+            return cls(str(folder), str(folder))
         absolute = os.path.abspath(folder)
+        if isinstance(store, RemotePath):  # a folder is nowhere as seen from there
+            return cls(absolute, absolute)
         try:
             relative = os.path.relpath(absolute, os.path.abspath(store))
         except ValueError:  # another drive on Windows
             relative = absolute
         return cls(absolute, Path(relative).as_posix())
 
-    def locate(self, store: Path) -> Path | str:
+    def locate(self, store: Place) -> Path | str:
         """Where the folder is now: the same place, or moved together with the store. A URL stays what it is."""
         if is_url(self.absolute):
             return self.absolute
         here = Path(self.absolute)
-        if here.exists():
+        if here.exists() or isinstance(store, RemotePath):
             return here
         beside = store / self.relative
         return Path(os.path.normpath(beside)) if beside.exists() else here
@@ -103,7 +106,7 @@ def fingerprint_of(recipe: dict[str, Any]) -> str:
 
 @dataclass
 class Store:
-    """An open STORE folder.
+    """An open STORE, in a folder or at a URL.
 
     recipe      what made the descriptors; `fingerprint` is its hash
     dim         D
@@ -113,7 +116,7 @@ class Store:
     origin      where the weights were found then; not part of the recipe
     """
 
-    path: Path
+    path: Place
     recipe: dict[str, Any]
     fingerprint: str
     dim: int
@@ -123,12 +126,12 @@ class Store:
     origin: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def exists(cls, path: Path) -> bool:
+    def exists(cls, path: Place) -> bool:
         """Whether the folder holds a store, sound or not."""
         return (path / STORE_FILE).exists()
 
     @classmethod
-    def check_free(cls, path: Path) -> None:
+    def check_free(cls, path: Place) -> None:
         """ImgretError unless the folder holds a store, or nothing that a new one would overwrite."""
         if path.exists() and not path.is_dir():
             raise ImgretError(f"{path} is a file; -o wants the folder of the store")
@@ -137,10 +140,10 @@ class Store:
                 raise ImgretError(f"{path} holds a {name} that is not a store's; name a folder of its own with -o")
 
     @classmethod
-    def open(cls, path: Path) -> Store:
+    def open(cls, path: Place | str) -> Store:
         """Read and check store.json and manifest.json; shards are opened when they are needed."""
-        path = Path(path)
-        if not path.is_dir():
+        path = as_place(path)
+        if isinstance(path, Path) and not path.is_dir():
             raise StoreError(f"{path} is not a store: no such folder. Make one: imgret extract IMAGES -o {path}")
         if not cls.exists(path):
             raise StoreError(
@@ -152,7 +155,7 @@ class Store:
             raise StoreError(f"{path}: {STORE_FILE} or {MANIFEST_FILE} is damaged ({error!r}); restore it") from error
 
     @classmethod
-    def _read(cls, path: Path) -> Store:
+    def _read(cls, path: Place) -> Store:
         about = _read_json(path / STORE_FILE, SCHEMA)
         recipe = about["recipe"]
         if about["fingerprint"] != fingerprint_of(recipe):
@@ -226,16 +229,25 @@ class Store:
         self._check_shape(number, (len(ids), self.dim))
         return ids
 
-    def shard_path(self, number: int) -> Path:
+    def shard_path(self, number: int) -> Place:
         """The file of a live shard; StoreError when its size is not what the manifest says."""
         entry = self.shards[number]
         path = self.path / entry.file
-        if path.exists() and path.stat().st_size != entry.bytes:
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return path  # reading it will tell
+        if size != entry.bytes:
             raise StoreError(
-                f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
-                f"look at it with: imgret info {self.path}"
+                f"{path} has {size} bytes, the manifest says {entry.bytes}; look at it with: imgret info {self.path}"
             )
         return path
+
+    def columns(self, number: int, *names: str) -> dict[str, Any]:
+        """Some columns of a live shard by name, `ids` among them, dead rows too; nothing else of it is read."""
+        found = shards.read_columns(self.shard_path(number), names, self.fingerprint)
+        self._check_shape(number, (len(found["ids"]), self.dim))
+        return found
 
     def _check_shape(self, number: int, shape: tuple[int, ...]) -> None:
         entry = self.shards[number]
@@ -305,7 +317,7 @@ def unit(descriptors: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _read_json(path: Path, schema: str) -> dict[str, Any]:
+def _read_json(path: Place, schema: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

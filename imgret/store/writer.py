@@ -13,10 +13,12 @@ import numpy as np
 from imgret import atomic
 from imgret.errors import StoreError
 from imgret.ids import from_bytes
+from imgret.remote_path import Place, RemotePath
 from imgret.store import shard as shards
 from imgret.store.failures import Failures
 from imgret.store.known import KnownImages, by_shard
 from imgret.store.lock import WriterLock
+from imgret.store.remote_lock import RemoteLock
 from imgret.store.shard import Shard
 from imgret.store.store import FAILURES_FILE, MANIFEST_FILE, STORE_FILE, Root, ShardEntry, Store
 
@@ -40,7 +42,9 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         folder = self.store.path
         folder.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(WriterLock(folder))
+        self._lock: WriterLock | RemoteLock
+        self._lock = RemoteLock(folder) if isinstance(folder, RemotePath) else WriterLock(folder)
+        self._held.enter_context(self._lock)
         try:
             self._open()
         except BaseException:
@@ -63,15 +67,19 @@ class StoreWriter:
             self.store = current
         else:
             atomic.write_json(folder / STORE_FILE, self.store.about())
+        self.known, self.failures = KnownImages(self.store), Failures(folder / FAILURES_FILE)
+        self._taken = [entry.file for entry in self.store.shards]
+        if isinstance(folder, RemotePath):
+            # One that no manifest lists may be torn where a request is not whole: it stays, and counts for nothing.
+            self._taken += [path.name for path in folder.glob("shard-*.h5")]
+            return
         for pattern in ("shard-*.h5", STORE_FILE, MANIFEST_FILE, FAILURES_FILE):
             for left in folder.glob(pattern + atomic.PARTIAL):
                 left.unlink()
-        self.known, self.failures = KnownImages(self.store), Failures(folder / FAILURES_FILE)
-        self._adopt()
+        self._adopt(folder)
 
-    def _adopt(self) -> None:
+    def _adopt(self, folder: Path) -> None:
         """Take in shards that were finished when a process died before it wrote the manifest."""
-        folder = self.store.path
         listed = {entry.file for entry in self.store.shards}
         for path in sorted(folder.glob("shard-*.h5")):
             if path.name in listed or not _SHARD_NAME.fullmatch(path.name):
@@ -85,7 +93,7 @@ class StoreWriter:
             self._link(entry, shard)
             self._write_manifest()
 
-    def root_number(self, folder: Path | str) -> int:
+    def root_number(self, folder: Place | str) -> int:
         """The number of a root, added to store.json when it is new."""
         root = Root.of(folder, self.store.path)
         for number, known in enumerate(self.store.roots):
@@ -95,7 +103,7 @@ class StoreWriter:
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
         return len(self.store.roots) - 1
 
-    def move_root(self, number: int, folder: Path | str) -> None:
+    def move_root(self, number: int, folder: Place | str) -> None:
         """Note that the folder of a root is somewhere else now."""
         self.store.roots[number] = Root.of(folder, self.store.path)
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
@@ -106,7 +114,7 @@ class StoreWriter:
         size, digest = shards.write(path, shard, self.store.fingerprint)
         return self._list(ShardEntry(path.name, len(shard), size, digest), shard)
 
-    def copy(self, source: Path, entry: ShardEntry) -> int:
+    def copy(self, source: Place, entry: ShardEntry) -> int:
         """Take in another store's shard file, whole, as `add` does; all its rows count, and its root numbers are ours.
 
         StoreError when its SHA-256 is not that of the entry.
@@ -114,10 +122,11 @@ class StoreWriter:
         path = self._next_path()
         atomic.write_with(path, lambda file: shards.copy(source, file, entry.sha256))
         mine = ShardEntry(path.name, entry.count, entry.bytes, entry.sha256)
-        return self._list(mine, shards.read(path, self.store.fingerprint))
+        return self._list(mine, shards.read(source, self.store.fingerprint))
 
-    def _next_path(self) -> Path:
-        numbers = (int(match[1]) for entry in self.store.shards if (match := _SHARD_NAME.fullmatch(entry.file)))
+    def _next_path(self) -> Place:
+        self._lock.check()
+        numbers = (int(match[1]) for name in self._taken if (match := _SHARD_NAME.fullmatch(name)))
         return self.store.path / f"shard-{1 + max(numbers, default=-1):05d}.h5"
 
     def _list(self, entry: ShardEntry, shard: Shard) -> int:
@@ -139,6 +148,7 @@ class StoreWriter:
         self._write_manifest()
 
     def _write_manifest(self) -> None:
+        self._lock.check()
         atomic.write_json(self.store.path / MANIFEST_FILE, self.store.manifest())
 
     def _link(self, entry: ShardEntry, shard: Shard) -> int:
@@ -149,5 +159,6 @@ class StoreWriter:
         older = places[places >= 0]
         self.drop(older)
         self.store.shards.append(entry)
+        self._taken.append(entry.file)
         self.known.add(shard)
         return len(older)

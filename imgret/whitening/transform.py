@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from imgret import atomic
 from imgret.errors import WhiteningError
 from imgret.ids import escape
+from imgret.remote_path import Place
 
 SCHEMA = "imgret.whitening/1"
 SUFFIX = ".safetensors"
@@ -98,7 +99,7 @@ class Whitening:
             made[start : start + _AT_ONCE] = y / (np.linalg.norm(y, axis=1, keepdims=True) + EPS)
         return made
 
-    def check_recipe(self, recipe: Mapping[str, Any], fingerprint: str, dim: int, where: Path) -> None:
+    def check_recipe(self, recipe: Mapping[str, Any], fingerprint: str, dim: int, where: Place) -> None:
         """WhiteningError unless it was fitted on descriptors made as those of the store or index at `where`."""
         ours = self.about["recipe"]
         if self.about["fingerprint"] != fingerprint:

@@ -56,7 +56,7 @@ def build_index(
     augmentation: Any = None if dba is None else parse_dba(dba) or "none"
     if parts is None and Parts.exists(output):
         parts = len(Parts.open(output).parts)
-    opened = [Store.open(Path(path)) for path in stores]
+    opened = [Store.open(path) for path in stores]
     white: Any = "none" if whitening == "none" else whitening and Whitening.load(Path(whitening))
     ways: dict[str, Any] = {
         "kind": kind,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgret.errors import GroundTruthError, InputError, RankingError
 from imgret.extraction.job import Say, quiet
 from imgret.ids import escape
+from imgret.remote_path import as_place, check_place
 from imgret.workflows.asking import queries_of
 from imgret.workflows.queries import Queries, QueryOptions
 from imgret.workflows.reconciling import asked_variants, with_intervals, with_other_crop
@@ -146,7 +147,9 @@ def _searched(job: EvalJob, asking: Asking | None) -> Searched:
     assert job.store is not None
     if asking is not None:
         raise InputError("--engine ray searches an index in parts; give --index INDEX, or leave out --engine")
-    return Searched.open_store(job.store, job.whitening)
+    store = as_place(job.store)
+    check_place(store, job.options.offline)
+    return Searched.open_store(store, job.whitening)
 
 
 def _rankings(job: EvalJob, searched: Searched, queries: Queries) -> Iterator[Ranking]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgret.errors import ImgretError, InputError
+
+if TYPE_CHECKING:
+    from imgret.remote_path import Place
 
 
 @dataclass
@@ -25,10 +28,14 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
     """
     from imgret.indexes.files import Index
     from imgret.indexes.parts.files import Parts
+    from imgret.remote_path import RemotePath, as_place
     from imgret.store.store import Store
     from imgret.whitening.transform import is_whitening
 
-    path = Path(path)
+    place = as_place(path)
+    if isinstance(place, RemotePath):
+        return _store(place, every_file)
+    path = place
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if Store.exists(path):
@@ -48,7 +55,8 @@ def inspect(path: Path, *, every_file: bool = False) -> Inspection:
     )
 
 
-def _store(path: Path, every_file: bool) -> Inspection:
+def _store(path: Place, every_file: bool) -> Inspection:
+    from imgret.remote_path import RemotePath
     from imgret.store import failures
     from imgret.store import shard as shards
     from imgret.store.store import FAILURES_FILE, Store
@@ -80,8 +88,9 @@ def _store(path: Path, every_file: bool) -> Inspection:
     listed = {entry.file for entry in store.shards}
     orphans = sorted(file.name for file in path.glob("shard-*.h5") if file.name not in listed)
     if orphans:
-        found.facts["finished but not listed"] = f"{', '.join(orphans)} (the next extract takes them in)"
-    for name in orphans:
+        fate = "these images are described again" if isinstance(path, RemotePath) else "the next extract takes them in"
+        found.facts["finished but not listed"] = f"{', '.join(orphans)} ({fate})"
+    for name in () if isinstance(path, RemotePath) else orphans:
         try:
             shards.read(path / name, store.fingerprint)
         except ImgretError as error:

@@ -23,8 +23,9 @@ def merge(
     `newest` keeps, of an id in two stores, the file that was changed last; otherwise that is a StoreError.
     `repack` writes shards of so many rows instead of copying them.
     """
+    from imgret.remote_path import as_place
     from imgret.store.merge import merge as run
     from imgret.store.store import Store
 
-    opened = [Store.open(Path(path)) for path in stores]
-    return run(opened, Path(output), newest=newest, repack=repack, progress=progress)
+    opened = [Store.open(path) for path in stores]
+    return run(opened, as_place(output), newest=newest, repack=repack, progress=progress)

@@ -40,7 +40,7 @@ def push(
     look_up({"milvus": run}, "database", to)
     place = Place.of(uri, collection, token_env)
     return run(
-        Store.open(Path(store)),
+        Store.open(store),
         place,
         batch=batch,
         index=index,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imgret.images.files import ImageFile
     from imgret.indexes.files import Index
     from imgret.indexes.parts.files import Parts
+    from imgret.remote_path import Place
     from imgret.whitening.transform import Whitening
 
 
@@ -73,7 +74,7 @@ def describe_queries(
     crop: str,
     recipe: Mapping[str, Any],
     origin: Mapping[str, Any],
-    where: Path,
+    where: Place,
     dim: int,
     options: QueryOptions,
     say: Say,
@@ -141,7 +142,7 @@ def check_whitening(index: Index | Parts, asked: Path | None) -> None:
 
 
 def stored_queries(
-    path: Path, recipe: dict[str, Any], fingerprint: str, options: QueryOptions | None = None
+    path: Place, recipe: dict[str, Any], fingerprint: str, options: QueryOptions | None = None
 ) -> Queries:
     """Query descriptors from a store, which must have the recipe of what is searched.
 

@@ -149,5 +149,6 @@ def _roots(job: EvalJob) -> list[Path | str]:
         roots = open_index(job.index).about["roots"]
         return [Root(unescape(r["absolute"]), unescape(r["relative"])).locate(job.index) for r in roots]
     if job.store is not None:
-        return [root.locate(job.store) for root in Store.open(job.store).roots]
+        store = Store.open(job.store)
+        return [root.locate(store.path) for root in store.roots]
     return []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imgret.indexes.files import Index
     from imgret.indexes.parts.files import Parts
     from imgret.indexes.parts.searcher import Asking
+    from imgret.remote_path import Place
     from imgret.store.store import Store
     from imgret.whitening.transform import Whitening
     from imgret.workflows.ranked import IndexSearched, PartsSearched, StoreSearched
@@ -29,7 +30,7 @@ class Searched:
     """An index or a store, with what both can tell."""
 
     database: Any  # Index | Parts | Store | WhitenedStore
-    path: Path
+    path: Place
     recipe: dict[str, Any]
     fingerprint: str
     origin: dict[str, Any]
@@ -56,13 +57,14 @@ class Searched:
         return cls(index, path, index.recipe, index.fingerprint, index.weights_origin, index.whitening, index, None)
 
     @classmethod
-    def open_store(cls, path: Path, whitening: Path | None) -> Searched:
+    def open_store(cls, path: Place, whitening: Path | None) -> Searched:
         """A store, whitened as it is read where a `whitening` is given."""
         from imgret.store.store import Store
         from imgret.whitening.stores import WhitenedStore
         from imgret.whitening.transform import Whitening
 
         store = Store.open(path)
+        path = store.path
         about = (path, store.recipe, store.fingerprint, store.origin)
         if whitening is None:
             return cls(store, *about, None, None, store)

@@ -72,7 +72,7 @@ def search(
 
     options = options or QueryOptions()
     with asked_on(options.engine, options.ray_address) as asking:
-        searched = _searched(Path(path), whitening, quiet if exactly else say, asking)
+        searched = _searched(Path(path), whitening, quiet if exactly else say, asking, options.offline)
         asked = _queries(searched, queries, box, options, say).whitened(searched.whitening)
         own = _own_ids(searched, asked, images) if rerank else {}
         answers: dict[str, Answer] = {}
@@ -104,14 +104,20 @@ def search(
         return [answers.get(name) or Answer(name, None, [], asked.errors[name]) for name in asked.order]
 
 
-def _searched(path: Path, whitening: Path | None, say: Say, asking: Asking | None) -> Searched:
+def _searched(path: Path, whitening: Path | None, say: Say, asking: Asking | None, offline: bool) -> Searched:
     from imgret.indexes.files import Index
+    from imgret.remote_path import RemotePath, as_place, check_place
     from imgret.store.store import Store
 
     if str(path).startswith("milvus:"):
         from imgret.workflows.in_milvus import open_collection
 
         return open_collection(path, whitening, say)
+    where = as_place(path)
+    check_place(where, offline)
+    if isinstance(where, RemotePath) and asking is None:
+        say(f"{where} is a store: all of it is read. Ask oftener: imgret index {where} -o INDEX")
+        return Searched.open_store(where, whitening)
     if Index.exists(path) or not Store.exists(path) or asking is not None:
         return Searched.open_index(path, whitening, asking)
     say(f"{path} is a store: every image is compared. An index answers sooner: imgret index {path} -o INDEX")
@@ -179,13 +185,19 @@ def _same_file(one: str | None, other: str | None) -> bool:
 def _queries(
     searched: Searched, given: Sequence[str], box: tuple[int, int, int, int] | None, options: QueryOptions, say: Say
 ) -> Queries:
+    from imgret.images.image_file import is_image
+    from imgret.places import is_url
+    from imgret.remote_path import as_place, check_place
     from imgret.store.store import Store
 
-    stores = [name for name in given if Store.exists(Path(name))]
+    places = [as_place(name) for name in given if not (is_url(name) and is_image(name))]
+    for place in places:
+        check_place(place, options.offline)
+    stores = [place for place in places if Store.exists(place)]
     if stores:
         if len(given) > 1 or box is not None:
             raise InputError("give one store of query descriptors, or images; --box goes with one image")
-        return stored_queries(Path(stores[0]), searched.recipe, searched.fingerprint, options)
+        return stored_queries(stores[0], searched.recipe, searched.fingerprint, options)
     images, errors = find_queries(given, offline=options.offline)
     if box is not None:
         if len(images) + len(errors) != 1:

@@ -71,7 +71,7 @@ def whiten(
     output = Path(output)
     if output.exists() and not is_whitening(output):
         raise WhiteningError(f"{escape(str(output))} is there and is not a whitening; name another file with -o")
-    source = Store.open(Path(store))
+    source = Store.open(store)
     if not source.count:
         raise WhiteningError(
             f"{source.path} holds no descriptors. Extract some: imgret extract IMAGES -o {source.path}"
@@ -103,7 +103,7 @@ def whiten(
         "variance": fit.variance,
         "recipe": source.recipe,
         "fingerprint": source.fingerprint,
-        "store": escape(str(store)),
+        "store": escape(str(source.path)),
         "store_sha256": source.content_sha256,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "imgret": __version__,
@@ -144,35 +144,11 @@ def _placed(store: Store, pairs: NamedPairs, source: Path, allow_missing: bool) 
 
 
 def _pair_moments(store: Store, queries: np.ndarray, positives: np.ndarray) -> PairMoments:
+    from imgret.store.rows import StoreRows
     from imgret.whitening.moments import PairMoments
 
-    moments, rows = PairMoments(store.dim), _Descriptors(store)
+    moments, rows = PairMoments(store.dim), StoreRows(store)
     for start in range(0, len(queries), _ROWS):
         part = slice(start, start + _ROWS)
-        moments.add(rows.of(queries[part]), rows.of(positives[part]))
+        moments.add(rows.vectors(queries[part]), rows.vectors(positives[part]))
     return moments
-
-
-class _Descriptors:
-    """Any rows of a store, by their place in the order of its blocks; shards are mapped, not loaded."""
-
-    def __init__(self, store: Store) -> None:
-        import numpy as np
-
-        self._store = store
-        self._shards = [store.descriptors(number) for number in range(len(store.shards))]
-        self._live = [entry.live_rows() for entry in store.shards]
-        self._starts = np.cumsum([0, *map(len, self._live)])
-
-    def of(self, places: np.ndarray) -> np.ndarray:
-        """Unit float32 descriptors [n, D]."""
-        import numpy as np
-
-        from imgret.store.store import unit
-
-        made = np.empty((len(places), self._store.dim), np.float32)
-        shards = np.searchsorted(self._starts, places, side="right") - 1
-        for number in np.unique(shards).tolist():
-            here = shards == number
-            made[here] = unit(self._shards[number][self._live[number][places[here] - self._starts[number]]])
-        return made

@@ -31,6 +31,7 @@ from imgret.indexes.structure import create
 from imgret.indexes.training import train, training_rows
 from imgret.indexes.tuning import Truth, certificate, measure_rows, tune
 from imgret.indexes.wish import Wish
+from imgret.remote_path import Place
 from imgret.store.shard import sha256_of
 from imgret.store.store import Store
 from imgret.whitening.transform import Whitening
@@ -215,7 +216,7 @@ class _Building:
         return _facts(file)
 
     @cached_property
-    def _numbers(self) -> dict[tuple[Path, str], int]:
+    def _numbers(self) -> dict[tuple[Place, str], int]:
         """The number of a shard, by its store and file."""
         return {(one.path, entry.file): at for one in self.stores for at, entry in enumerate(one.shards)}
 

@@ -101,7 +101,7 @@ def build_part(job: PartJob, progress: Progress | None = None) -> PartDone:
 def _write(job: PartJob, building: Path, progress: Progress | None) -> int:
     stores = []
     for path, numbers in zip(job.stores, job.shards, strict=True):
-        store = Store.open(Path(path))
+        store = Store.open(path)
         if numbers and max(numbers) >= len(store.shards):
             raise _changed(store)
         stores.append(subset(store, numbers))

@@ -75,7 +75,7 @@ def _merged(parts: Parts) -> Any:
 def _stores(parts: Parts) -> list[Store]:
     """The stores of all parts, one after the other, with the shards that are in each part."""
     places = [Root(unescape(store["absolute"]), unescape(store["relative"])) for store in parts.about["stores"]]
-    stores = [Store.open(Path(place.locate(parts.path))) for place in places]
+    stores = [Store.open(place.locate(parts.path)) for place in places]
     known = {
         entry.sha256: (place, number) for place, store in enumerate(stores) for number, entry in enumerate(store.shards)
     }
