@@ -40,6 +40,7 @@ COMMANDS = (
     "calibrate",
     "merge",
     "push",
+    "dupes",
     "models",
     "models export",
     "info",
