@@ -30,6 +30,8 @@ def import_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions do; it warns otherwise
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # a lost task is heard of where its answer is waited for
+    # Who asks for a task says how often it is tried again after it was stopped for memory; otherwise for ever.
+    os.environ.setdefault("RAY_task_oom_retries", "3")
     try:
         import ray
         import ray.exceptions
@@ -56,8 +58,11 @@ def connected(address: str | None, cpus: int) -> Iterator[Cluster]:
         return
     if address is None:
         address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+    named = os.environ.get("RAY_ADDRESS", "")
     if address not in ("auto", "local"):
-        _check_answers(address)
+        _check_answers(address, f"--ray-address {address}")
+    elif address == "auto" and named not in ("", "auto", "local"):
+        _check_answers(named, f"RAY_ADDRESS={named}")
     how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         how |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECTS}
@@ -74,11 +79,11 @@ def connected(address: str | None, cpus: int) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself tries an address that is wrong for a minute."""
+def _check_answers(address: str, said: str) -> None:
+    """Ray itself tries an address that is wrong for a minute. `said` is where it comes from, as it was typed."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        raise EngineError(f"--ray-address {address} is not auto, local, HOST:PORT or ray://HOST:PORT")
+        raise EngineError(f"{said} is not auto, local, HOST:PORT or ray://HOST:PORT")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as line:
             if os.environ.get("RAY_USE_TLS", "0") == "0":
@@ -87,7 +92,7 @@ def _check_answers(address: str) -> None:
                     raise OSError(f"what answers is not Ray: {answer!r}")
     except (OSError, OverflowError) as error:
         raise EngineError(
-            f"no Ray cluster answers at {address} ({error}); `ray status` on its head node says where it listens, "
+            f"{said}: no Ray cluster answers there ({error}); `ray status` on its head node says where it listens, "
             "--ray-address local starts one here"
         ) from error
 
@@ -124,15 +129,15 @@ class Cluster:
         """How many of a resource, 'CPU' or 'GPU', the machines that are up have together."""
         return float(sum(node["Resources"].get(resource, 0) for node in self.nodes()))
 
-    def on(self, node: dict[str, Any]) -> Any:
-        """A place on a machine, or on another one when it is gone."""
-        return self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+    def on(self, node: dict[str, Any], *, only: bool = False) -> Any:
+        """A place on a machine, or on another one when it is gone, unless `only` this will do."""
+        return self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=not only)
 
     def get(self, ref: Any) -> Any:
         """What a remote call gave. An ImgretError that it raised comes as itself.
 
-        EngineError when it could not be done, also not by other workers. WorkerLostError when what did it went away,
-        `RETRIES` times.
+        EngineError when it could not be done, also not by other workers. WorkerLostError when what did it went away, as
+        often as it was tried; ActorLostError when that was an actor.
         """
         lost = self.ray.exceptions
         try:
@@ -145,14 +150,20 @@ class Cluster:
         except (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.NodeDiedError, lost.ObjectLostError) as error:
             raise WorkerLostError(f"a worker ended again and again: {_first_line(error)}") from error
         except lost.RayActorError as error:
-            raise EngineError(f"a worker that holds the model ended: {_words(error)}") from error
+            if error.actor_init_failed:
+                raise EngineError(f"a worker failed: {_words(error)}") from error
+            raise ActorLostError(f"its worker went away ({_cause(error).partition('. ')[0]})") from error
+        except lost.ActorUnschedulableError as error:
+            raise ActorLostError(f"its machine went away ({_first_line(error)})") from error
         except (lost.RayError, ConnectionError) as error:
             raise EngineError(f"Ray: {_first_line(error)}; run the same again") from error
 
-    def finished(self, refs: Iterable[Any]) -> list[Any]:
-        """Those of the calls that are done, without waiting."""
+    def finished(self, refs: Iterable[Any], within: float = 0) -> list[Any]:
+        """Those of the calls that are done, without waiting, or when the first is done `within` some seconds."""
         refs = list(refs)
-        return self.ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)[0] if refs else []
+        if not refs:
+            return []
+        return self.ray.wait(refs, num_returns=1 if within else len(refs), timeout=within, fetch_local=False)[0]
 
     def some_unfinished(self, refs: list[Any]) -> list[Any]:
         """Those of the calls that are not done, once one or more are; a call that failed is done."""
@@ -161,6 +172,10 @@ class Cluster:
 
 class WorkerLostError(EngineError):
     """The process or machine that did a piece of work went away, as often as it was tried."""
+
+
+class ActorLostError(WorkerLostError):
+    """An actor went away for good, and what it held with it."""
 
 
 def _cause(error: BaseException) -> str:

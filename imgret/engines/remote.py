@@ -46,8 +46,23 @@ def check_version(version: str) -> None:
         )
 
 
+class Pixels(NamedTuple):
+    """Of an image [H, W, 3] uint8, with the SHA-256 of its file."""
+
+    pixels: np.ndarray
+    sha256: bytes
+
+
+class Wanted(NamedTuple):
+    """An image of some chunks: the number of its chunk, its place in it, and its SHA-256."""
+
+    chunk: int
+    place: int
+    sha256: bytes
+
+
 def decode_some(images: Sequence[ImageFile], rule: DecodeRule, version: str) -> list[Any]:
-    """Decode some images: a list of answers, then the pixels of each, so that each can go its own way."""
+    """Decode some images: a list of answers, and a list of Pixels, which stays where it is until they are described."""
     check_version(version)
     keep_freed_memory()
     if (behind := _NICE - os.nice(0)) > 0:
@@ -57,10 +72,13 @@ def decode_some(images: Sequence[ImageFile], rule: DecodeRule, version: str) -> 
         started = time.process_time()
         result = decode(image, rule)
         seconds = time.process_time() - started
-        pixels.append(result.pixels if isinstance(result, Decoded) else NOTHING)
-        bare = replace(result, pixels=NOTHING) if isinstance(result, Decoded) else result
-        answers.append(Answer(bare, pixels[-1].shape, seconds, os.uname().nodename))
-    return [answers, *pixels]
+        if isinstance(result, Decoded):
+            pixels.append(Pixels(result.pixels, result.sha256))
+            result = replace(result, pixels=NOTHING)
+        else:
+            pixels.append(Pixels(NOTHING, b""))
+        answers.append(Answer(result, pixels[-1].pixels.shape, seconds, os.uname().nodename))
+    return [answers, pixels]
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,17 @@ class Facts:
     device: str
     said: list[str]
 
+    def other_than(self, first: Facts) -> str | None:
+        """In what this model is not the first one, of those things that make other descriptors."""
+        for name in ("identity", "dim", "image_size", "precision", "device"):
+            mine, other = getattr(self, name), getattr(first, name)
+            if mine != other:
+                return f"its {name} is {mine}, that of the first one {other}"
+        return None
+
 
 class Model:
-    """A model on a worker: for a new store's job, or by the recipe of a store.
+    """A model on a worker: for a new store's job, or by the recipe of a store. `load` makes it ready.
 
     threads  of torch, on a processor
     """
@@ -92,6 +118,15 @@ class Model:
         threads: int,
         version: str,
     ) -> None:
+        self._asked = job, recipe, origin, weights, threads, version
+
+    def machine(self) -> str:
+        """The host name; an answer says that the worker runs."""
+        return os.uname().nodename
+
+    def load(self) -> Facts:
+        """What the store's recipe is made of."""
+        job, recipe, origin, weights, threads, version = self._asked
         check_version(version)
         import torch
 
@@ -105,7 +140,7 @@ class Model:
         else:
             loaded = local.load_for_recipe(job, recipe, origin, weights, said.append)
         self._describer = loaded.describer
-        self._facts = Facts(
+        return Facts(
             loaded.identity,
             loaded.origin,
             loaded.dim,
@@ -116,13 +151,16 @@ class Model:
             said,
         )
 
-    def facts(self) -> Facts:
-        """What the store's recipe is made of."""
-        return self._facts
+    def describe(self, wanted: Sequence[Wanted], *chunks: Sequence[Pixels]) -> np.ndarray:
+        """Images of one size, that lie in `chunks` -> [B, D] float32 unit rows.
 
-    def describe(self, *pixels: np.ndarray) -> np.ndarray:
-        """Images of one size, [H, W, 3] uint8 each -> [B, D] float32 unit rows."""
-        return self._describer(np.stack(pixels))
+        EngineError when one is not what was decoded at first: its machine went away, and the file had changed when it
+        was decoded again.
+        """
+        images = [chunks[one.chunk][one.place] for one in wanted]
+        if any(image.sha256 != one.sha256 for image, one in zip(images, wanted, strict=True)):
+            raise EngineError("an image changed while it was described; run the same again")
+        return self._describer(np.stack([image.pixels for image in images]))
 
 
 def make_part(job: PartJob, version: str) -> PartDone:

@@ -21,7 +21,7 @@ _MEMORY = 100 << 20  # bytes of shared memory for each node
 
 
 class Nodes:
-    """A cluster to which nodes of one processor are added and from which they are removed."""
+    """A cluster to which nodes of one processor, and of pretended GPUs, are added and from which they are removed."""
 
     def __init__(self) -> None:
         import_ray()
@@ -33,8 +33,8 @@ class Nodes:
         )
         self.address: str = self._cluster.address
 
-    def add(self):
-        return self._cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
+    def add(self, gpus: int = 0):
+        return self._cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=_MEMORY)
 
     def remove(self, node) -> None:
         self._cluster.remove_node(node, allow_graceful=False)

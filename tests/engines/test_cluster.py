@@ -15,7 +15,7 @@ from imgret.errors import EngineError
 pytest.importorskip("ray", reason="pip install 'imgret[ray]'")
 
 
-def refusal(address: str) -> str:
+def refusal(address: str | None) -> str:
     started = time.monotonic()
     with pytest.raises(EngineError) as caught, connected(address, 1):
         pass
@@ -25,7 +25,13 @@ def refusal(address: str) -> str:
 
 
 def test_an_address_where_nothing_answers_is_told_at_once():
-    assert "no Ray cluster answers at 127.0.0.1:1 " in refusal("127.0.0.1:1")
+    assert refusal("127.0.0.1:1").startswith("--ray-address 127.0.0.1:1: no Ray cluster answers there ")
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_an_old_address_in_the_environment_is_told_at_once_by_its_name(address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert refusal(address).startswith("RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there ")
 
 
 def test_an_address_where_something_else_answers_is_told_at_once():

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from imgret import workflows
-from imgret.engines import extracting, remote
-from imgret.errors import EngineError
+from imgret.engines import decoding, remote
+from imgret.errors import EngineError, WeightsError
 from imgret.store import Store
 from tests.engines import workers
 from tests.extraction.test_extract import contents, same
@@ -65,11 +65,14 @@ def test_what_is_new_is_added_by_either_engine(many, on_ray, photos, tmp_path):
 @pytest.mark.slow
 def test_an_image_that_ends_its_worker_fails_alone(many, on_ray, monkeypatch):
     monkeypatch.setattr(remote, "decode_some", workers.decode_or_die)
-    monkeypatch.setattr(extracting, "RETRIES", 1)
+    monkeypatch.setattr(decoding, "_RETRIES", 1)
     (Path(many.images[0]) / "2/deadly.png").write_bytes(workers.DEADLY)
     report = workflows.extract(replace(many, **on_ray))
     assert (report.added, report.failures["unreadable"]) == (60, 2)
     assert "ended the worker process" in (many.output / "failures.csv").read_text()
+    monkeypatch.setattr(remote, "decode_some", workers.original)
+    workflows.extract(replace(many, **on_ray))  # it may have been another's doing
+    assert "ended the worker process" not in (many.output / "failures.csv").read_text()
 
 
 def test_another_version_of_imgret_on_a_machine_is_told(many, on_ray, monkeypatch):
@@ -91,7 +94,7 @@ def test_a_weights_file_that_a_machine_lacks_is_told(many, on_ray, tmp_path, mon
     workflows.extract(replace(many, images=many.images[:1], **on_ray))
     monkeypatch.setattr(remote, "Model", workers.ModelElsewhere)
     (Path(many.images[0]) / "new.png").write_bytes((Path(many.images[0]) / "copy.png").read_bytes())
-    with pytest.raises(EngineError, match=r"nowhere\.safetensors.* not there"):
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors.* not there"):
         workflows.extract(replace(many, **on_ray))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from imgret.engines import remote
 from imgret.models import MODELS
@@ -29,6 +30,12 @@ def decode_slowly(images, rule, version):
     return original(images, rule, version)
 
 
+def decode_changed(images, rule, version):
+    """As if the content of what was decoded again had changed meanwhile."""
+    answers, chunk = original(images, rule, version)
+    return [answers, [one._replace(sha256=b"other") for one in chunk]]
+
+
 def decode_or_die(images, rule, version):
     """A file that holds DEADLY ends the process, as a crash inside a codec would."""
     for image in images:
@@ -49,3 +56,51 @@ class ModelElsewhere(ToyModel):
     def __init__(self, job, recipe, origin, weights, threads, version):
         made_with = {**recipe["weights"], "source": "file"}
         super().__init__(job, {**recipe, "weights": made_with}, origin, "/nowhere.safetensors", threads, version)
+
+
+class SigningModel(ToyModel):
+    """Writes its machine's number, once for each row, beside the store; a batch takes a fifth of a second."""
+
+    def describe(self, wanted, *chunks):
+        import ray
+
+        time.sleep(0.2)
+        rows = super().describe(wanted, *chunks)
+        with open(signed(self._asked[0].output), "a") as file:
+            file.write(f"{ray.get_runtime_context().get_node_id()}\n" * len(rows))
+        return rows
+
+
+def signed(output) -> Path:
+    """What the signing models write down."""
+    return Path(f"{output}-described-by")
+
+
+class StrangeModel(SigningModel):
+    """Of those that describe, all but the first that loads are another model."""
+
+    def load(self):
+        facts = super().load()
+        if self._asked[1] is None:
+            return facts
+        try:
+            Path(f"{self._asked[0].output}-first").touch(exist_ok=False)
+        except FileExistsError:
+            return replace(facts, precision="bf16")
+        return facts
+
+
+class MortalModel(ToyModel):
+    """Ends with its process over a batch that has a black picture."""
+
+    def describe(self, wanted, *chunks):
+        if any(not chunks[one.chunk][one.place].pixels.any() for one in wanted):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().describe(wanted, *chunks)
+
+
+class UnloadableModel(ToyModel):
+    """Ends with its process as it is loaded."""
+
+    def load(self):
+        os.kill(os.getpid(), signal.SIGKILL)
