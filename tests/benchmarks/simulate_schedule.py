@@ -1,6 +1,6 @@
 """The Ray engine's schedule without Ray: workers, stragglers, deaths, and the one driver that commits. Run by hand:
 
-    python tests/benchmarks/simulate_schedule.py [--seconds-an-image 0.03] [--driver-ms 0.3] [--deaths-an-hour 0.1] ...
+    python tests/benchmarks/simulate_schedule.py [--seconds-an-image 0.03] [--driver-ms 0.75] [--deaths-an-hour 0.1] ...
 
 Chunks of images go out in order. A worker has `ahead` of them, computes one after the other, and gets another when the
 driver has taken a result in. The driver takes results one at a time, in the order they come. A worker that dies loses
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--slow-factor", type=float, default=4.0)
     parser.add_argument("--deaths-an-hour", type=float, default=0.1, help="of one worker")
     parser.add_argument("--back", type=float, default=120.0, help="seconds until a dead worker is replaced")
-    parser.add_argument("--driver-ms", type=float, default=0.3, help="an image")
+    parser.add_argument("--driver-ms", type=float, default=0.75, help="an image")
     parser.add_argument("--driver-chunk-ms", type=float, default=1.0, help="a chunk, beside its images")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
