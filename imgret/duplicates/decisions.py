@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +19,16 @@ _COLUMNS = ("first", "second", "verdict", "first_id", "second_id")
 _HEX = 64  # digits of a SHA-256
 
 
+def content(sha256: bytes, box: Sequence[int] | None) -> str:
+    """What an image is, whatever it is called: the SHA-256 of its file in hex; of a crop, that of this and its box."""
+    if box is None:
+        return sha256.hex()
+    return hashlib.sha256(sha256 + ",".join(map(str, box)).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Decision:
-    """One pair of image files by SHA-256 (hex, the smaller first); the ids are what they were called, for people.
+    """One pair of images by `content`, the smaller first; the ids are what they were called, for people.
 
     Two copies of one file are a pair too.
     """

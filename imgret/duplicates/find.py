@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from imgret.duplicates.decisions import Decisions
+from imgret.duplicates.decisions import Decisions, content
 from imgret.duplicates.grouping import group
 from imgret.duplicates.pairs import Pairs, mutual
 from imgret.ids import from_bytes
@@ -25,7 +25,7 @@ THRESHOLD = 0.9
 NEAREST = 20
 """Nearest others of an image among which a duplicate must be, unless more are as near."""
 
-_COLUMNS = ("width", "height", "bytes", "sha256", "root")
+_COLUMNS = ("width", "height", "bytes", "sha256", "root", "box")
 _AT_ONCE = 4096  # images whose nearest are looked for at once
 
 
@@ -34,7 +34,7 @@ class Member:
     """An image of a group.
 
     path    where it is now, None if that is not known
-    sha256  of the file, hex
+    sha256  of the file, hex; of a crop, as `imgret.duplicates.decisions.content` says
     cosine  to the first of its group
     """
 
@@ -141,13 +141,14 @@ def _members(store: Store, ids: StoreIds, rows: np.ndarray) -> dict[int, Member]
         inside = store.shards[number].live_rows()[rows[at[0] : at[1]] - begin].tolist()
         for place, row in zip(range(*at), inside, strict=True):
             name = from_bytes(raw[place])
+            box = columns["box"][row].tolist() if "box" in columns else [-1]
             found[int(rows[place])] = Member(
                 name,
                 locate_image(roots[int(columns["root"][row])], name),
                 int(columns["width"][row]),
                 int(columns["height"][row]),
                 int(columns["bytes"][row]),
-                columns["sha256"][row].tobytes().hex(),
+                content(columns["sha256"][row].tobytes(), None if box[0] < 0 else box),
                 1.0,
             )
     return found

@@ -40,11 +40,12 @@ def find_duplicates(
 def decide(store: Path, decisions: Path, verdict: str, ids: Sequence[str]) -> int:
     """Note in a decisions file that some images of a store are 'different' or the 'same'; how many pairs that changes.
 
-    Images are remembered by the hash of their file, so the note holds when they are moved. InputError for fewer than
-    two images, one that the store does not hold, or files that are equal to the last byte and yet 'different'.
+    Images are remembered by their content, so the note holds when they are moved. Ids may be as they are or as they are
+    printed. InputError for fewer than two images, one that the store does not hold, or files that are equal to the
+    last byte and yet 'different'.
     """
-    from imgret.duplicates.decisions import Decisions
-    from imgret.ids import escape, to_bytes
+    from imgret.duplicates.decisions import Decisions, content
+    from imgret.ids import escape, to_bytes, unescape
     from imgret.store.known import KnownImages
     from imgret.store.store import Store
 
@@ -53,10 +54,12 @@ def decide(store: Path, decisions: Path, verdict: str, ids: Sequence[str]) -> in
     if len(ids) < 2:
         raise InputError(f"that an image is {verdict} takes two: name each with --{verdict}")
     places = known.find([to_bytes(one) for one in ids]).tolist()
+    printed = known.find([to_bytes(unescape(one)) for one in ids]).tolist()
+    places = [place if place >= 0 else other for place, other in zip(places, printed, strict=True)]
     for one, place in zip(ids, places, strict=True):
         if place < 0:
             raise InputError(f"{store} holds no image {escape(one)}; ids are as imgret dupes {store} prints them")
-    images = [(known.sha256_of(place).hex(), one) for one, place in zip(ids, places, strict=True)]
+    images = [(content(known.sha256_of(place), known[place].box), one) for one, place in zip(ids, places, strict=True)]
     if verdict == "different" and len(dict(images)) < len(images):
         raise InputError("two of these files are equal to the last byte, so they cannot be different")
     changed = said.say(verdict, images)

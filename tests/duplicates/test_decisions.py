@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgret.duplicates.decisions import Decisions
+from imgret.duplicates.decisions import Decisions, content
 from imgret.errors import InputError
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -50,3 +50,9 @@ def test_another_file_is_refused_and_stays(tmp_path, text):
     with pytest.raises(InputError, match=r"d\.csv is no decisions file"):
         Decisions(tmp_path / "d.csv")
     assert (tmp_path / "d.csv").read_text() == text
+
+
+def test_crops_of_one_file_are_different_contents():
+    assert content(b"\xab" * 32, None) == "ab" * 32
+    assert content(b"\xab" * 32, [0, 0, 9, 9]) == content(b"\xab" * 32, (0, 0, 9, 9)) != "ab" * 32
+    assert content(b"\xab" * 32, [0, 0, 9, 9]) != content(b"\xab" * 32, [0, 0, 9, 8])

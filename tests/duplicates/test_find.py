@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from imgret.cli.app import app
 from imgret.duplicates.find import find
+from imgret.ids import to_bytes
 from imgret.store import shard as shards
 from imgret.store.shard import Shard
 from imgret.store.store import Root, ShardEntry, Store, fingerprint_of
@@ -33,19 +34,23 @@ IMAGES = [
 @pytest.fixture
 def store(tmp_path) -> Store:
     """Two shards, of which the first has a row that was replaced."""
-    store = Store(tmp_path / "store", RECIPE, fingerprint_of(RECIPE), 2, [Root.of(tmp_path, tmp_path / "store")], [])
+    (tmp_path / "large.jpg").write_bytes(b"")
+    return write(tmp_path, [([*IMAGES[:2], ("gone.jpg", 0, 100, 10, 1)], [2]), (IMAGES[2:], [])])
+
+
+def write(folder, parts) -> Store:
+    """A store of one shard per (images, rows that count no more)."""
+    store = Store(folder / "store", RECIPE, fingerprint_of(RECIPE), 2, [Root.of(folder, folder / "store")], [])
     store.path.mkdir()
-    gone = [("gone.jpg", 0, 100, 10, 1)]
-    for number, (images, dropped) in enumerate(((IMAGES[:2] + gone, [2]), (IMAGES[2:], []))):
+    for number, (images, dropped) in enumerate(parts):
         ids, degrees, width, size, content = zip(*images, strict=True)
         columns = [np.array(width), np.full(len(ids), 50), np.array(size), *np.zeros((2, len(ids)), np.int64)]
         hashes = np.repeat(np.array(content, np.uint8)[:, None], 32, 1)
-        shard = Shard([one.encode() for one in ids], circle(*degrees), *columns, hashes)
+        shard = Shard([to_bytes(one) for one in ids], circle(*degrees), *columns, hashes)
         name = f"shard-{number:05d}.h5"
         size_, sha256 = shards.write(store.path / name, shard, store.fingerprint)
         store.shards.append(ShardEntry(name, len(ids), size_, sha256, dropped))
     save(store)
-    (tmp_path / "large.jpg").write_bytes(b"")
     return store
 
 
@@ -84,6 +89,15 @@ def test_decisions_keep_pictures_apart_and_hide_what_is_decided(store, tmp_path)
     assert listed(*ways) == []
     assert listed(*ways, "--all") == [["copy/small.jpg", "small.jpg"], ["y.jpg", "x.jpg"]]
     assert "2 decided to be the same, shown with --all" in run("dupes", *ways).stderr
+
+
+def test_a_name_that_is_no_text_is_named_as_it_is_printed(tmp_path):
+    store = write(tmp_path, [([("\udcff.jpg", 0, 100, 20, 6), ("z.jpg", 1, 100, 10, 7)], [])])
+    [pair] = listed(store.path)
+    assert pair[0].isascii()
+    ways = ("--decisions", tmp_path / "d.csv")
+    run("dupes", store.path, *ways, "--different", pair[0], "--different", "z.jpg")
+    assert listed(store.path, *ways) == []
 
 
 def test_every_format_tells_the_same(store):
