@@ -93,14 +93,14 @@ def run(
         _note_plan(report, _dry_plan(job, store, listing))
         return report
     if store is not None:
-        with StoreWriter(store) as writer:
+        with StoreWriter(store, say) as writer:
             _update(job, writer, listing, report, engine, progress, say)
     else:
         from imgret.extraction.loading import new_store
 
         Store.check_free(job.output)
         loaded = engine.load_for_job(job, say)
-        with StoreWriter(new_store(job, loaded)) as writer:
+        with StoreWriter(new_store(job, loaded), say) as writer:
             _update(job, writer, listing, report, engine, progress, say, loaded)
     return report
 

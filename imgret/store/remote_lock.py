@@ -9,6 +9,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +29,12 @@ class RemoteLock:
 
     The holder's sign of life is a number that grows, so no two clocks are compared. One that is put to sleep for longer
     than others wait loses the lock: `check` tells, and is asked before each write that counts.
+
+    say  is told when a holder must be watched for a while to know whether it lives
     """
 
-    def __init__(self, folder: RemotePath) -> None:
-        self._path = folder / LOCK_FILE
+    def __init__(self, folder: RemotePath, say: Callable[[str], object] | None = None) -> None:
+        self._path, self._say = folder / LOCK_FILE, say
         self._ended = threading.Event()
         self._about: dict[str, Any] = {
             "pid": os.getpid(),
@@ -74,6 +77,11 @@ class RemoteLock:
         """Return when nobody holds the lock; StoreBusyError once its holder gives a sign of life."""
         first = self._read()
         started = time.monotonic()
+        if self._say is not None and first and not _is_dead(first):
+            self._say(
+                f"{self._path.parent} was left by {describe(self._raw)}, or is being written; watching it for "
+                f"{PATIENCE:.0f} s"
+            )
         while first and not _is_dead(first) and time.monotonic() - started < PATIENCE:
             time.sleep(min(BEAT, PATIENCE) / 4)
             if not (now := self._read()):

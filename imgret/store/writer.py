@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import insort
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -30,20 +31,23 @@ class StoreWriter:
 
     known      its live images
     failures   remembered failures by id (text)
+
+    `say` is told when it takes a while to know whether another writer is alive.
     """
 
     known: KnownImages
     failures: Failures
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, say: Callable[[str], object] | None = None) -> None:
         self.store = store
+        self._say = say
         self._held = ExitStack()
 
     def __enter__(self) -> StoreWriter:
         folder = self.store.path
         folder.mkdir(parents=True, exist_ok=True)
         self._lock: WriterLock | RemoteLock
-        self._lock = RemoteLock(folder) if isinstance(folder, RemotePath) else WriterLock(folder)
+        self._lock = RemoteLock(folder, self._say) if isinstance(folder, RemotePath) else WriterLock(folder)
         self._held.enter_context(self._lock)
         try:
             self._open()

@@ -189,8 +189,10 @@ def left_behind(**changes):
 
 def test_the_lock_of_a_holder_that_stands_still_is_taken_over(bucket):
     left_behind()
-    with RemoteLock(as_place("bucket://b/store")) as lock:
+    said: list[str] = []
+    with RemoteLock(as_place("bucket://b/store"), said.append) as lock:
         lock.check()
+    assert [text.partition(",")[0] for text in said] == ["bucket://b/store was left by process 1 on other since 2026"]
 
 
 def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once(bucket, monkeypatch):
