@@ -237,7 +237,9 @@ class Models:
         return "Still waiting for the model to be loaded." if self._coming else "Still waiting for a machine to join."
 
     def _without_room(self) -> int:
-        """How many models have no worker yet."""
+        """How many models have no GPU yet; a processor has always room for one."""
+        if not self._placing.gpus:
+            return 0
         return len(self._coming) - len(self._cluster.finished(model.runs for model in self._coming))
 
     def _look(self) -> None:
@@ -259,13 +261,19 @@ class Models:
                     )
 
     def _start(self) -> None:
-        taken = self._ready + self._coming + self._refused
-        most = None if self._most is None else max(0, self._most - len(taken))
-        for place in self._placing.missing([model.place for model in taken])[:most]:
-            if self._fallen[place.name] < _TRIES:
-                options = self._actor.options(**place.options)
-                actor = options.remote(*self._load, place.threads, imgret.__version__)
-                self._coming.append(_Model(place, actor, actor.machine.remote(), actor.load.remote()))
+        most = None if self._most is None else max(0, self._most - len(self._taken()))
+        for place in self._free()[:most]:
+            options = self._actor.options(**place.options)
+            actor = options.remote(*self._load, place.threads, imgret.__version__)
+            self._coming.append(_Model(place, actor, actor.machine.remote(), actor.load.remote()))
+
+    def _taken(self) -> list[Place]:
+        return [model.place for model in self._ready + self._coming + self._refused]
+
+    def _free(self) -> list[Place]:
+        """Where a model may be started, the places first where none went away as it was loaded."""
+        places = sorted(self._placing.missing(self._taken()), key=lambda place: self._fallen[place.name])
+        return [place for place in places if self._fallen[place.name] < _TRIES]
 
     def _take(self, model: _Model) -> None:
         """Use a model that has loaded, if it is what the first one is. ImgretError when there is none and cannot be."""
@@ -273,7 +281,7 @@ class Models:
             facts: remote.Facts = self._cluster.get(model.loaded)
         except WorkerLostError as error:
             self._fallen[model.place.name] += 1
-            if self._fallen[model.place.name] >= _TRIES and not (self._ready or self._coming):
+            if self._fallen[model.place.name] >= _TRIES and not (self._ready or self._coming or self._free()):
                 raise EngineError(f"loading the model failed {_TRIES} times, the last time: {error}") from error
             return
         except ImgretError as error:

@@ -63,5 +63,5 @@ class Placing:
         return [place for place in self.places() if place.name not in names]
 
     def amount(self, models: int) -> str:
-        """What so many models want, in words."""
-        return f"{models * self._share:g} GPU(s)" if self.gpus else f"{models} worker(s)"
+        """The GPUs that so many models want, in words."""
+        return f"{models * self._share:g} GPU(s)"

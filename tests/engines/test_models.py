@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -78,6 +77,8 @@ def test_no_gpu_machine_left_is_told_and_what_was_described_is_kept(many, nodes,
         if done == 12:
             while gpu_nodes:
                 nodes.remove(gpu_nodes.pop())
+        if done >= 12:
+            time.sleep(0.5)  # workers live on for a moment without their machine
 
     job = replace(many, device="auto", **on_ray)
     with pytest.raises(EngineError, match="no worker with the model is left, and none came within 3 s; what was"):
@@ -140,11 +141,10 @@ def test_a_model_that_is_another_one_is_not_used(many, on_ray, tmp_path, monkeyp
     job = replace(many, **on_ray)
 
     def progress(done: int, todo: int, failed: int) -> None:
-        patiently(lambda: bool(said))
+        patiently(lambda: any("is not used" in text for text in said))
 
     assert workflows.extract(job, progress=progress, say=said.append).added == 60
-    assert said == [ANY]
-    assert said[0].endswith("is not used: its precision is bf16, that of the first one fp32")
+    assert any(text.endswith("is not used: its precision is bf16, that of the first one fp32") for text in said)
     assert len(described_by(job)) == 1
 
 
@@ -166,6 +166,11 @@ def test_a_model_that_ends_each_worker_that_loads_it_is_told(many, on_ray, monke
         EngineError, match="loading the model failed 2 times, the last time: its worker went away .The actor"
     ):
         workflows.extract(replace(many, **on_ray))
+
+
+def test_a_machine_where_the_model_cannot_be_loaded_leaves_it_to_another(many, on_ray, monkeypatch):
+    monkeypatch.setattr(remote, "Model", workers.UnloadableHereModel)
+    assert workflows.extract(replace(many, **on_ray)).added == 60
 
 
 def test_an_image_that_was_decoded_again_from_another_content_ends_the_run(many, on_ray, monkeypatch):

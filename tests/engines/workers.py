@@ -104,3 +104,17 @@ class UnloadableModel(ToyModel):
 
     def load(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class UnloadableHereModel(ToyModel):
+    """Ends with its process as it is loaded on the machine where that was done first."""
+
+    def load(self):
+        import ray
+
+        here, first = ray.get_runtime_context().get_node_id(), Path(f"{self._asked[0].output}-first")
+        if not first.exists():
+            first.write_text(here)
+        if first.read_text() == here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().load()
