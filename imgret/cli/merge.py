@@ -41,7 +41,12 @@ def merge(
                 show("merging shards", done, total)
 
         report = workflows.merge(
-            stores, output, newest=newest, repack=shard_size if repack else None, progress=progress
+            stores,
+            output,
+            newest=newest,
+            repack=shard_size if repack else None,
+            progress=progress,
+            say=console.speaker(quiet),
         )
     if not quiet:
         talk = console.talk()

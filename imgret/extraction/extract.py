@@ -205,8 +205,13 @@ def _describe_all(
 
     def close_shard() -> None:
         if filling:
-            started = time.perf_counter()
-            replaced = writer.add(filling.shard())
+            started, before = time.perf_counter(), len(writer.store.shards)
+            try:
+                replaced = writer.add(filling.shard())
+            except BaseException:
+                if len(writer.store.shards) > before:  # it is there; the manifest is what was not written
+                    filling.clear()
+                raise
             report.clock.writing += time.perf_counter() - started
             report.replaced += replaced
             report.added += len(filling) - replaced
@@ -232,6 +237,7 @@ def _describe_all(
     except BaseException:
         with suppress(OSError, ImgretError):
             close_shard()  # what is described is kept, whatever ended the run
+            writer.save()
         raise
     finally:
         stream.close()  # type: ignore[attr-defined]  # a generator: ends the decode workers now

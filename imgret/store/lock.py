@@ -23,8 +23,12 @@ _GUARDED = 1 << 20  # Windows locks bytes for readers too, so the locked byte li
 class WriterLock:
     """Hold `store.lock`, or another file, while writing; StoreBusyError names the holder when it is taken.
 
+    `stalled` is 0: when this lock is free, whoever held it is no more.
+
     StoreError where the file system gives no locks: without them two writers would undo each other's work unseen.
     """
+
+    stalled = 0
 
     def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
         self._path = folder / name

@@ -49,11 +49,12 @@ def merge(
     newest: bool = False,
     repack: int | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> MergeReport:
     """Put what `output` lacks of some stores into it, shard by shard; again after a kill, it goes on.
 
     A shard whose rows are all wanted is copied as a file, its hash checked; otherwise, and always with
-    `repack` (rows a shard), the wanted rows are written anew. Dead rows are left behind.
+    `repack` (rows a shard), the wanted rows are written anew. Dead rows are left behind. `say` is told of waiting.
 
     StoreError when an id stands in two stores, or in the output from another file, unless `newest` lets the file
     that was changed last win; RecipeError for stores of different recipes.
@@ -64,7 +65,7 @@ def merge(
     report = MergeReport(output, len(stores))
     first = stores[0]
     empty = replace(first, path=output, roots=[], shards=[])
-    with StoreWriter(Store.open(output) if Store.exists(output) else empty) as writer:
+    with StoreWriter(Store.open(output) if Store.exists(output) else empty, say) as writer:
         total = sum(len(store.shards) for store in stores)
         done = 0
         packed = _Packed(writer, report, repack or 0)

@@ -30,12 +30,17 @@ class RemoteLock:
     The holder's sign of life is a number that grows, so no two clocks are compared. One that is put to sleep for longer
     than others wait loses the lock: `check` tells, and is asked before each write that counts.
 
-    say  is told when a holder must be watched for a while to know whether it lives
+    say      is told when a holder must be watched for a while to know whether it lives
+    stalled  writers before this one that may live after all, and be putting a shard that they began while they held it
     """
+
+    stalled: int
 
     def __init__(self, folder: RemotePath, say: Callable[[str], object] | None = None) -> None:
         self._path, self._say = folder / LOCK_FILE, say
         self._ended = threading.Event()
+        self._one_at_a_time = threading.Lock()  # where a file is not put whole, a beat must not be read half written
+        self._lost = False
         self._about: dict[str, Any] = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -46,8 +51,11 @@ class RemoteLock:
         }
 
     def __enter__(self) -> RemoteLock:
-        self._wait()
+        self._about["stalled"] = self.stalled = self._wait()
+        started = time.monotonic()
         self._write()
+        if time.monotonic() - started > SETTLE:  # another may have taken it before this arrived
+            self.stalled += 1
         time.sleep(SETTLE)
         found = self._read()
         if found.get("token") != self._about["token"]:
@@ -66,15 +74,21 @@ class RemoteLock:
                 self._path.unlink()
 
     def check(self) -> None:
-        """StoreError when the lock is no more ours."""
-        if self._read().get("token") != self._about["token"]:
+        """StoreError when the lock is no more ours, or may not have been for a moment."""
+        with self._one_at_a_time:
+            ours = self._read().get("token") == self._about["token"]
+        if self._lost or not ours:
+            other = describe(b"" if ours else self._raw)
             raise StoreError(
-                f"{self._path.parent} was taken over by {describe(self._raw)} while this process stood still; nothing "
+                f"{self._path.parent} was taken over by {other} while this process stood still; nothing "
                 "more is written. Wait for the other, then run the same command again"
             )
 
-    def _wait(self) -> None:
-        """Return when nobody holds the lock; StoreBusyError once its holder gives a sign of life."""
+    def _wait(self) -> int:
+        """Return when nobody holds the lock; StoreBusyError once its holder gives a sign of life.
+
+        How many writers were taken for dead since somebody was known to be the only one.
+        """
         first = self._read()
         started = time.monotonic()
         if self._say is not None and first and not _is_dead(first):
@@ -85,31 +99,50 @@ class RemoteLock:
         while first and not _is_dead(first) and time.monotonic() - started < PATIENCE:
             time.sleep(min(BEAT, PATIENCE) / 4)
             if not (now := self._read()):
-                return
+                return 0
             if now != first:
                 raise self._busy(now)
+        return int(first.get("stalled", 0)) + (not _is_dead(first)) if first else 0
 
     def _live(self) -> None:
+        last = time.monotonic()
         while not self._ended.wait(BEAT):
-            with contextlib.suppress(ImgretError):  # the network may come back; `check` tells whether in time
-                if self._read().get("token") != self._about["token"]:
-                    return
-                self._about["beat"] += 1
-                self._write()
+            with contextlib.suppress(ImgretError), self._one_at_a_time:  # the network may come back; `check` tells
+                last = self._beat(last)
+
+    def _beat(self, last: float) -> float:
+        """Give a sign of life; when it was begun. `last` is when the one before was begun.
+
+        One that hung on its way may have been put over the lock of another who waited long enough meanwhile.
+        """
+        if self._read().get("token") != self._about["token"]:
+            self._lost = True
+        if self._lost:
+            return last
+        begun = time.monotonic()
+        self._about["beat"] += 1
+        try:
+            self._write()
+        finally:
+            now = time.monotonic()
+            self._lost = now - begun > SETTLE and now - last > PATIENCE
+        return begun
 
     def _write(self) -> None:
         self._path.write_bytes(json.dumps(self._about).encode())
 
     def _read(self) -> dict[str, Any]:
-        """What is in the lock; empty when it is not there, or not a lock."""
+        """What is in the lock; empty when it is not there. One that cannot be read is held: it is being written."""
         try:
             self._raw = self._path.read_bytes()
-            found = json.loads(self._raw)
         except FileNotFoundError:
-            self._raw, found = b"", {}
-        except ValueError:
-            found = {}
-        return found if isinstance(found, dict) else {}
+            self._raw = b""
+            return {}
+        with contextlib.suppress(ValueError):
+            found = json.loads(self._raw)
+            if isinstance(found, dict) and found:
+                return found
+        return {"unreadable": self._raw.decode(errors="replace")}
 
     def _busy(self, holder: dict[str, Any]) -> StoreBusyError:
         return StoreBusyError(

@@ -74,13 +74,18 @@ class StoreWriter:
         self.known, self.failures = KnownImages(self.store), Failures(folder / FAILURES_FILE)
         self._taken = [entry.file for entry in self.store.shards]
         if isinstance(folder, RemotePath):
-            # One that no manifest lists may be torn where a request is not whole: it stays, and counts for nothing.
-            self._taken += [path.name for path in folder.glob("shard-*.h5")]
+            self._leave_alone(folder)
             return
         for pattern in ("shard-*.h5", STORE_FILE, MANIFEST_FILE, FAILURES_FILE):
             for left in folder.glob(pattern + atomic.PARTIAL):
                 left.unlink()
         self._adopt(folder)
+
+    def _leave_alone(self, folder: RemotePath) -> None:
+        """Give no name again that may be another's: a shard that no manifest lists may be torn, or on its way."""
+        self._taken += [path.name for path in folder.glob("shard-*.h5")]
+        for _ in range(self._lock.stalled):
+            self._taken.append(self._next_name())
 
     def _adopt(self, folder: Path) -> None:
         """Take in shards that were finished when a process died before it wrote the manifest."""
@@ -103,12 +108,14 @@ class StoreWriter:
         for number, known in enumerate(self.store.roots):
             if known.absolute == root.absolute:
                 return number
+        self._lock.check()
         self.store.roots.append(root)
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
         return len(self.store.roots) - 1
 
     def move_root(self, number: int, folder: Place | str) -> None:
         """Note that the folder of a root is somewhere else now."""
+        self._lock.check()
         self.store.roots[number] = Root.of(folder, self.store.path)
         atomic.write_json(self.store.path / STORE_FILE, self.store.about())
 
@@ -130,10 +137,14 @@ class StoreWriter:
 
     def _next_path(self) -> Place:
         self._lock.check()
+        return self.store.path / self._next_name()
+
+    def _next_name(self) -> str:
         numbers = (int(match[1]) for name in self._taken if (match := _SHARD_NAME.fullmatch(name)))
-        return self.store.path / f"shard-{1 + max(numbers, default=-1):05d}.h5"
+        return f"shard-{1 + max(numbers, default=-1):05d}.h5"
 
     def _list(self, entry: ShardEntry, shard: Shard) -> int:
+        self._lock.check()
         replaced = self._link(entry, shard)
         self.failures.save(every_change=False)
         self._write_manifest()
@@ -148,6 +159,7 @@ class StoreWriter:
 
     def save(self) -> None:
         """Write the failures register and the manifest. The manifest is last: it decides."""
+        self._lock.check()
         self.failures.save()
         self._write_manifest()
 

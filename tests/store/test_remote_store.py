@@ -10,6 +10,7 @@ from imgret import atomic, workflows
 from imgret.errors import StoreBusyError, StoreError
 from imgret.remote_path import RemotePath, as_place
 from imgret.store import remote_lock
+from imgret.store.failures import Failure
 from imgret.store.known import KnownImages
 from imgret.store.remote_lock import RemoteLock
 from imgret.store.store import Root, Store, fingerprint_of
@@ -57,7 +58,7 @@ class Bucket(MemoryFileSystem):
 def bucket(monkeypatch):
     """Store and log of bucket://, empty; locks and retries without their waits."""
     fsspec.register_implementation("bucket", Bucket, clobber=True)
-    for name, value in (("BEAT", 0.05), ("PATIENCE", 0.4), ("SETTLE", 0.0)):
+    for name, value in (("BEAT", 0.05), ("PATIENCE", 0.4), ("SETTLE", 0.05)):
         monkeypatch.setattr(remote_lock, name, value)
     monkeypatch.setattr("imgret.remote_path.WAITS", (0.0, 0.0))
     for kept in (Bucket.store, Bucket.log, Bucket.fails):
@@ -213,8 +214,74 @@ def test_who_lost_the_lock_writes_nothing_more(bucket):
             writer.save()
         with pytest.raises(StoreError, match="was taken over"):
             writer.add(Store.open(place).read_shard(0))
+        with pytest.raises(StoreError, match="was taken over"):
+            writer.root_number("s3://elsewhere")
+        with pytest.raises(StoreError, match="was taken over"):
+            writer.move_root(0, "s3://elsewhere")
+        writer.failures.add(Failure("x.jpg", "x.jpg", "empty", "nothing in it"))
+        with pytest.raises(StoreError, match="was taken over"):
+            writer.save()
     assert puts() == []
     assert b'"other"' in Bucket.store["/b/store/store.lock"].getvalue()  # theirs stays
+
+
+def test_a_writer_that_was_only_slow_does_not_put_its_shard_over_that_of_the_one_who_took_over(bucket, monkeypatch):
+    place = as_place("bucket://b/store")
+    shard = write(place, clustered(4, 8)).read_shard(0)
+    put, hung = RemotePath.write_bytes, []
+
+    def slow(path, data):
+        if path.name == "shard-00001.h5" and not hung:
+            hung.append(path)  # on its way when the other takes over, writes and ends
+            fsspec.filesystem("bucket").rm_file("/b/store/store.lock")
+            left_behind()
+            with StoreWriter(Store.open(place)) as other:
+                other.add(replace(shard, ids=[f"other {n}".encode() for n in range(4)]))
+        put(path, data)
+
+    monkeypatch.setattr(RemotePath, "write_bytes", slow)
+    with StoreWriter(Store.open(place)) as writer, pytest.raises(StoreError, match="was taken over"):
+        writer.add(replace(shard, ids=[f"late {n}".encode() for n in range(4)]))
+    assert hung
+    assert [entry.file for entry in Store.open(place).shards] == ["shard-00000.h5", "shard-00002.h5"]
+    for number in range(2):
+        Store.open(place).verify(number)
+
+
+def test_a_lock_that_cannot_be_read_is_held(bucket):
+    fsspec.filesystem("bucket").pipe_file("/b/store/store.lock", b"")  # another's, half written
+    said: list[str] = []
+    with RemoteLock(as_place("bucket://b/store"), said.append) as lock:
+        assert lock.stalled == 1
+    assert "was left by another process" in said[0]
+
+
+def test_a_beat_that_hung_while_another_may_have_taken_over_ends_the_writer(bucket, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(remote_lock, "BEAT", 1e9)
+    with RemoteLock(as_place("bucket://b/store")) as lock:
+        monkeypatch.setattr(remote_lock.time, "monotonic", lambda: now[0])
+        assert lock._beat(last=-0.3) == 0.0
+        lock.check()
+        write_now = lock._write
+
+        def hang():
+            now[0] += 0.3  # longer than SETTLE, and 0.5 after the last one, longer than PATIENCE
+            write_now()
+
+        monkeypatch.setattr(lock, "_write", hang)
+        lock._beat(last=-0.2)
+        with pytest.raises(StoreError, match="was taken over"):
+            lock.check()
+        monkeypatch.undo()
+
+
+def test_a_shard_whose_manifest_was_not_written_is_put_once(remote):
+    Bucket.fails += [("manifest", OSError("gone"))] * 3  # the three tries of one write
+    with pytest.raises(StoreError, match="manifest.json cannot be written"):
+        workflows.extract(remote)
+    assert [name for name in puts() if name.startswith("shard")] == ["shard-00000.h5"]
+    assert Store.open(remote.output).count == 2  # the manifest was written as the run ended
 
 
 def test_a_place_is_a_url_also_when_pathlib_folded_it(tmp_path):
