@@ -165,9 +165,9 @@ class Cluster:
             return []
         return self.ray.wait(refs, num_returns=1 if within else len(refs), timeout=within, fetch_local=False)[0]
 
-    def some_unfinished(self, refs: list[Any]) -> list[Any]:
-        """Those of the calls that are not done, once one or more are; a call that failed is done."""
-        return self.ray.wait(refs, num_returns=1, fetch_local=False)[1]
+    def some_unfinished(self, refs: list[Any], within: float | None = None) -> list[Any]:
+        """Those of the calls that are not done, once one or more are or `within` so many seconds; failed is done."""
+        return self.ray.wait(refs, num_returns=1, timeout=within, fetch_local=False)[1]
 
 
 class WorkerLostError(EngineError):

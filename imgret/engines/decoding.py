@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from imgret.images.files import ImageFile
 
 _CHUNK = 16  # images a task, at most
 _QUEUED = 3  # tasks for each that can run at once: running, waiting, and done before the one in front of them
+_LOOK, _PATIENCE = 2.0, 60.0  # seconds between looks for processors, and until their absence ends the run
 _RETRIES = 5  # of a task, whose images are tried one by one after that
 
 
@@ -62,7 +64,7 @@ class Decoder:
             if not pending:
                 return
             if pending[0][1][0] in unfinished:
-                unfinished = self._cluster.some_unfinished(unfinished)
+                unfinished = self._some_unfinished(unfinished)
                 continue
             some, references = pending.popleft()
             for image, answer, chunk_of_it, place in self._answers(some, references):
@@ -73,6 +75,19 @@ class Decoder:
                 else:
                     _check_seen(image, answer)
                     yield image, answer.result
+
+    def _some_unfinished(self, unfinished: list[Any]) -> list[Any]:
+        """Wait for one or more tasks; EngineError when for a while no machine has a processor to do them."""
+        last = time.monotonic()
+        while len(left := self._cluster.some_unfinished(unfinished, within=_LOOK)) == len(unfinished):
+            if self._cluster.count("CPU") >= 1:
+                last = time.monotonic()
+            elif time.monotonic() - last > _PATIENCE:
+                raise EngineError(
+                    f"no machine of the cluster had a processor to decode on for {_PATIENCE:.0f} s; add one with "
+                    "`ray start --address`, or give --num-cpus where machines are started without"
+                )
+        return left
 
     def _slots(self) -> int:
         return self._workers or max(1, int(self._cluster.count("CPU")))

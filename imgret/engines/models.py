@@ -83,11 +83,13 @@ class Models:
         self._ready: list[_Model] = []
         self._refused: list[_Model] = []
         self._fallen: Counter[str] = Counter()  # workers that went away while they loaded, by place
+        self._nodes: frozenset[str] = frozenset()
         self._facts: remote.Facts | None = None
         self._say: Say = quiet
         self._begun = 0
         self._looked = self._started = time.monotonic()
         self._told = False
+        self._note_machines()
         self._start()
 
     @property
@@ -245,12 +247,14 @@ class Models:
     def _look(self) -> None:
         """Take the models that came, and start some where there is room for more."""
         done = set(self._cluster.finished(model.loaded for model in self._coming))
+        fell: set[str] = set()
         for model in [model for model in self._coming if model.loaded in done]:
             self._coming.remove(model)
-            self._take(model)
+            self._take(model, fell)
         now = time.monotonic()
         if now - self._looked >= _LOOK:
             self._looked = now
+            self._note_machines()
             self._start()
             if self._ready and not self._told and now - self._started > _TELL:
                 self._told = True
@@ -259,6 +263,16 @@ class Models:
                     self._say(
                         f"Describing with {len(self._ready)}; {amount}, which others hold, are taken as they come."
                     )
+
+    def _note_machines(self) -> None:
+        """Where machines came or went, what is known of places is known no more: GPUs have one name together."""
+        nodes = frozenset(node["NodeID"] for node in self._cluster.nodes())
+        if nodes != self._nodes:
+            self._nodes = nodes
+            self._fallen.clear()
+            for model in self._refused:
+                self._cluster.ray.kill(model.actor)
+            self._refused.clear()
 
     def _start(self) -> None:
         most = None if self._most is None else max(0, self._most - len(self._taken()))
@@ -275,12 +289,16 @@ class Models:
         places = sorted(self._placing.missing(self._taken()), key=lambda place: self._fallen[place.name])
         return [place for place in places if self._fallen[place.name] < _TRIES]
 
-    def _take(self, model: _Model) -> None:
-        """Use a model that has loaded, if it is what the first one is. ImgretError when there is none and cannot be."""
+    def _take(self, model: _Model, fell: set[str]) -> None:
+        """Use a model that has loaded, if it is what the first one is. ImgretError when there is none and cannot be.
+
+        fell  places where one fell in this look: models of one machine go away together, which counts once
+        """
         try:
             facts: remote.Facts = self._cluster.get(model.loaded)
         except WorkerLostError as error:
-            self._fallen[model.place.name] += 1
+            self._fallen[model.place.name] += model.place.name not in fell
+            fell.add(model.place.name)
             if self._fallen[model.place.name] >= _TRIES and not (self._ready or self._coming or self._free()):
                 raise EngineError(f"loading the model failed {_TRIES} times, the last time: {error}") from error
             return
@@ -300,7 +318,11 @@ class Models:
     def _refuse(self, model: _Model, why: str) -> None:
         """It keeps its place, so that no other is started there."""
         self._refused.append(model)
-        self._say(f"The model of {self._cluster.get(model.runs)} is not used: {why}")
+        try:
+            machine = self._cluster.get(model.runs)
+        except ImgretError:  # its worker could not even begin
+            machine = "a machine"
+        self._say(f"The model of {machine} is not used: {why}")
 
 
 def _absolute(name: str | None) -> str | None:
