@@ -87,12 +87,15 @@ def _read(path: Path) -> list[Decision]:
     found = []
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            for number, line in enumerate(csv.DictReader(file), 2):
+            lines = csv.DictReader(file)
+            if tuple(lines.fieldnames or ()) not in ((), _COLUMNS):
+                raise ValueError(f"its first line is not {','.join(_COLUMNS)}")
+            for number, line in enumerate(lines, 2):
                 first, second, verdict = line["first"], line["second"], line["verdict"]
                 if verdict not in VERDICTS or first > second or {len(first), len(second)} != {_HEX}:
                     raise ValueError(f"line {number}")
                 found.append(Decision(first, second, verdict, unescape(line["first_id"]), unescape(line["second_id"])))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(
             f"{path} is no decisions file of imgret dupes ({error}); mend it, or name another with --decisions"
         ) from error

@@ -24,6 +24,7 @@ def group(pairs: Pairs, vectors: Vectors, threshold: float, apart: Iterable[tupl
     the one it is more alike to. Groups and their rows stand in rising order.
     """
     members: dict[int, list[int]] = {}
+    faces: dict[int, dict[bytes, np.ndarray]] = {}  # of each group, every vector once: copies cost no more than one
     home: dict[int, int] = {}
     never: dict[int, set[int]] = defaultdict(set)  # groups that are kept apart; a group is called by one of its rows
     for one, other in apart:
@@ -31,11 +32,13 @@ def group(pairs: Pairs, vectors: Vectors, threshold: float, apart: Iterable[tupl
         never[other].add(one)
     for one, other in pairs.rows.tolist():
         for row in (one, other):
-            members.setdefault(home.setdefault(row, row), [row])
+            if row not in home:
+                vector = vectors(np.array([row]))[0]
+                home[row], members[row], faces[row] = row, [row], {vector.tobytes(): vector}
         first, second = home[one], home[other]
         if first == second or second in never[first]:
             continue
-        if not _alike(members[first], members[second], vectors, threshold):
+        if not _alike(faces[first], faces[second], threshold):
             never[first].add(second)  # groups only grow, so what does not fit now never will
             never[second].add(first)
             continue
@@ -44,6 +47,7 @@ def group(pairs: Pairs, vectors: Vectors, threshold: float, apart: Iterable[tupl
         for row in members[second]:
             home[row] = first
         members[first] += members.pop(second)
+        faces[first] |= faces.pop(second)
         for other in never.pop(second, ()):
             never[other].discard(second)
             never[other].add(first)
@@ -51,12 +55,12 @@ def group(pairs: Pairs, vectors: Vectors, threshold: float, apart: Iterable[tupl
     return sorted(sorted(rows) for rows in members.values() if len(rows) > 1)
 
 
-def _alike(one: list[int], other: list[int], vectors: Vectors, threshold: float) -> bool:
+def _alike(one: dict[bytes, np.ndarray], other: dict[bytes, np.ndarray], threshold: float) -> bool:
     """Whether all cosines across reach the threshold."""
     if len(one) > len(other):
         one, other = other, one
-    here, step = vectors(np.array(one)), max(1, _COSINES // len(one))
+    here, there, step = np.stack(list(one.values())), list(other.values()), max(1, _COSINES // len(one))
     return all(
-        bool((vectors(np.array(other[at : at + step])) @ here.T >= threshold - ROUNDING).all())
-        for at in range(0, len(other), step)
+        bool((np.stack(there[at : at + step]) @ here.T >= threshold - ROUNDING).all())
+        for at in range(0, len(there), step)
     )

@@ -39,6 +39,8 @@ def test_two_copies_of_one_file_are_a_pair(tmp_path):
     "text",
     [
         "path,reason\nx,y\n",
+        '{"one": "line of another file"}\n',
+        'first,second,verdict,first_id,second_id\n"' + "x" * 200_000 + "\n",
         f"first,second,verdict,first_id,second_id\n{A},{B},maybe,a,b\n",
         f"first,second,verdict,first_id,second_id\n{B},{A},same,a,b\n",
         f"first,second,verdict,first_id,second_id\n{A},b,same,a,b\n",

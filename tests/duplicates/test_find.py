@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgret.cli.app import app
+from imgret.duplicates.decisions import Decisions
 from imgret.duplicates.find import find
 from imgret.ids import to_bytes
 from imgret.store import shard as shards
@@ -96,7 +97,10 @@ def test_a_name_that_is_no_text_is_named_as_it_is_printed(tmp_path):
     [pair] = listed(store.path)
     assert pair[0].isascii()
     ways = ("--decisions", tmp_path / "d.csv")
-    run("dupes", store.path, *ways, "--different", pair[0], "--different", "z.jpg")
+    named = ("dupes", store.path, *ways, "--different", pair[0], "--different")
+    assert "takes two" in run(*named, "\udcff.jpg", code=1).stderr  # the same, as it is
+    run(*named, "z.jpg")
+    assert Decisions(tmp_path / "d.csv")._by_pair.popitem()[1].first_id == "\udcff.jpg"
     assert listed(store.path, *ways) == []
 
 
@@ -124,6 +128,7 @@ def test_every_format_tells_the_same(store):
         (("--different", "x.jpg", "--different", "y.jpg"), 2, "--decisions FILE"),
         (("--decisions", "d.csv", "--same", "x.jpg", "--different", "y.jpg"), 2, "one after the other"),
         (("--decisions", "d.csv", "--same", "x.jpg"), 1, "takes two: name each with --same"),
+        (("--decisions", "d.csv", "--same", "x.jpg", "--same", "x.jpg"), 1, "takes two: name each with --same"),
         (("--decisions", "d.csv", "--same", "x.jpg", "--same", "nowhere.jpg"), 1, "holds no image nowhere.jpg"),
         (("--decisions", "d.csv", "--different", "small.jpg", "--different", "copy/small.jpg"), 1, "to the last byte"),
     ],
@@ -144,3 +149,10 @@ def test_an_empty_store_has_no_groups(tmp_path):
 def test_every_image_is_compared_however_few_at_once(store, monkeypatch):
     monkeypatch.setattr("imgret.duplicates.find._AT_ONCE", 2)
     assert len(find(store, threshold=0.99)) == 2
+
+
+def test_a_store_at_a_url_is_refused_in_a_line(store):
+    fsspec = pytest.importorskip("fsspec")
+    for file in store.path.iterdir():
+        fsspec.filesystem("memory").pipe_file(f"/dupes/{file.name}", file.read_bytes())
+    assert "copy it here first: imgret merge memory://dupes -o store" in run("dupes", "memory://dupes", code=1).stderr

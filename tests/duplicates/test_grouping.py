@@ -62,5 +62,12 @@ def test_every_two_of_a_group_are_alike_and_no_two_groups_could_be_one(seed):
 def test_thousands_of_copies_are_one_group():
     pairs = np.stack([np.zeros(4999, np.int64), np.arange(1, 5000)], 1)
     vectors = np.ones((1, 1), np.float32)
-    copies = group(Pairs(pairs, np.ones(4999, np.float32)), lambda rows: vectors[np.zeros_like(rows)], 0.99)
+    asked = []
+
+    def read(rows):
+        asked.extend(rows.tolist())
+        return vectors[np.zeros_like(rows)]
+
+    copies = group(Pairs(pairs, np.ones(4999, np.float32)), read, 0.99)
     assert copies == [list(range(5000))]
+    assert sorted(asked) == list(range(5000))  # each once, however large the group
