@@ -199,19 +199,25 @@ def as_place(path: Place | str) -> Place:
 
 def check_place(path: Place, offline: bool) -> None:
     """StoreError for a URL that may not be reached, or that nothing installed here can reach. Opens no connection."""
-    scheme = str(path).partition("://")[0].lower()
     if not isinstance(path, RemotePath):
         return
-    if offline and scheme != "memory":
+    if offline and not str(path).lower().startswith("memory://"):
         raise StoreError(f"{path} is not reached with --offline; leave that out, or take a folder of this machine")
+    if lacking := lacks(str(path)):
+        raise StoreError(f"{path} {lacking}")
+
+
+def lacks(url: str) -> str | None:
+    """What is not installed here to read a URL, as the end of a sentence that begins with it; None where nothing is."""
     try:
         import fsspec
     except ImportError:
-        raise StoreError(f"{path} wants: pip install 'imgret[remote]'") from None
+        return "is read with: pip install 'imgret[remote]'"
     try:
-        fsspec.get_filesystem_class(scheme)
+        fsspec.get_filesystem_class(url.partition("://")[0].lower())
     except (ImportError, ValueError) as error:
-        raise StoreError(f"{path} cannot be reached: {_words(error)}") from error
+        return f"cannot be read: {_words(error)}"
+    return None
 
 
 def filesystem(url: str) -> tuple[Any, str]:

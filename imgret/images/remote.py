@@ -18,7 +18,7 @@ from imgret.ids import escape
 from imgret.images.image_file import ImageFile, is_image
 from imgret.images.listing import Listing
 from imgret.images.reading import RefusedError
-from imgret.remote_path import filesystem
+from imgret.remote_path import filesystem, lacks
 
 BATCH = 256
 """URLs of a list that are asked for at once, by so many threads as `_THREADS`."""
@@ -33,14 +33,8 @@ def check(url: str, offline: bool) -> None:
     scheme = url.partition("://")[0].lower()
     if offline and scheme != "memory":
         raise InputError(f"{escape(url)} is not read with --offline; leave that out, or copy the images here first")
-    try:
-        import fsspec
-    except ImportError:
-        raise InputError(f"{escape(url)} is read with: pip install 'imgret[remote]'") from None
-    try:
-        fsspec.get_filesystem_class(scheme)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{escape(url)} cannot be read: {error}") from error
+    if lacking := lacks(url):
+        raise InputError(f"{escape(url)} {lacking}")
 
 
 def is_folder(url: str) -> bool:
