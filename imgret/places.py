@@ -43,8 +43,11 @@ def is_url(place: str | Path) -> bool:
 
 
 def unfolded(place: str | Path) -> str:
-    """A place as text; pathlib folds the `//` of a URL, here it is whole again."""
-    return str(place) if isinstance(place, str) else _FOLDED.sub(r"\1://", str(place).replace(os.sep, "/"), count=1)
+    """A place as text; pathlib folds the `//` of a URL, here it is whole again. file: has three, as a path follows."""
+    if isinstance(place, str):
+        return place
+    text = str(place).replace(os.sep, "/")
+    return _FOLDED.sub(r"\1:///" if text[:5].lower() == "file:" else r"\1://", text, count=1)
 
 
 def local(place: str) -> str:

@@ -288,6 +288,7 @@ def test_a_place_is_a_url_also_when_pathlib_folded_it(tmp_path):
     assert str(as_place("s3://bucket/a/")) == "s3://bucket/a"
     assert str(as_place(Path("s3://bucket/a"))) == "s3://bucket/a"
     assert as_place(f"file://{tmp_path}") == tmp_path
+    assert as_place(Path(f"file://{tmp_path}")) == tmp_path
     assert as_place(tmp_path) == tmp_path
     path = RemotePath("s3://bucket/a")
     assert (str(path / "b.h5"), (path / "b.h5").suffix, str((path / "b.h5").parent)) == (
