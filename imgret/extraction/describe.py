@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -20,10 +21,15 @@ from imgret.extraction.job import Say, quiet
 from imgret.extraction.lane import Lane
 from imgret.extraction.scale_pooling import AUTO, parse_scale_pooling
 from imgret.models.base import DescriptorModel
+from imgret.models.sight import Geometry, seen_size, view_geometry
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ENOUGH = 40  # batches that a run must have for a contest to be worth its while
+# Pixels of a side below which a processor describes in float32: on those with AMX, a strided bf16 convolution whose map
+# comes out one column wide reads memory that is not its own (oneDNN in torch 2.14; tests/benchmarks/bench_slivers.py).
+_SLIVER = 64
 _LAYOUTS = (torch.channels_last, torch.contiguous_format)
+Places = tuple[tuple[float, float], tuple[float, float]]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -61,6 +67,20 @@ def batch_size_on(device: str, side: int) -> int:
         return 64
     # a processor is quickest with what its caches hold: 4 photos of 512 px, 10 of 320 (docs/benchmarks.md)
     return min(max(4, 4 * 512**2 // side**2), 64)
+
+
+@dataclass(frozen=True)
+class Decomposed:
+    """A descriptor as a sum over the places of its image, before it is made unit length.
+
+    parts   [h, w, D] float32, what each cell of the model's last map brings
+    rest    [D] float32, what belongs to no place: see `DescriptorModel.parts`
+    places  (first centre, step) of the rows of cells and of the columns, as parts of the image's sides
+    """
+
+    parts: np.ndarray
+    rest: np.ndarray
+    places: Places
 
 
 class Describer:
@@ -138,6 +158,47 @@ class Describer:
             waiting = partial(self._noted, waiting, pixels.nbytes, started)
         return waiting
 
+    def decompose(self, pixels: np.ndarray) -> Decomposed | str:
+        """The descriptor of one image [H, W, 3] uint8 RGB as a sum over its places; or, in words, why it is none.
+
+        In float32, whatever the precision of this describer.
+        """
+        if self._scales != (1.0,):
+            scales = ", ".join(f"{scale:g}" for scale in self._scales)
+            return f"the descriptors were made at scales {scales}, and a place has an exact part at scale 1 alone"
+        images = torch.tensor(pixels, device=self.device)[None].permute(0, 3, 1, 2).float().div_(255)
+        with torch.autocast(self.device.type, enabled=False):
+            found = self._model.decompose(images.contiguous(memory_format=self._layout))
+        if found is None:
+            return f"the descriptor of this model ({type(self._model).__name__}) is no sum over the places of an image"
+        parts, rest = (each[0].cpu().numpy() for each in found)
+        return Decomposed(parts, rest, self._places(pixels, parts.shape[:2]))
+
+    def look(self, pixels: np.ndarray) -> dict[str, tuple[np.ndarray, Places]]:
+        """Where the model looks in one image [H, W, 3] uint8 RGB: the name of each view, its map [h, w] and places.
+
+        In float32; empty for a model that cannot show it. The maps are those of `DescriptorModel.look`.
+        """
+        images = torch.tensor(pixels, device=self.device)[None].permute(0, 3, 1, 2).float().div_(255)
+        with torch.autocast(self.device.type, enabled=False):
+            views = self._model.look(images.contiguous(memory_format=self._layout))
+        return {name: (view[0].cpu().numpy(), self._places(pixels, view.shape[1:])) for name, view in views.items()}
+
+    def view_words(self) -> dict[str, str]:
+        """What the views mean, in the model's own words where it has any."""
+        return self._model.view_words()
+
+    def _places(self, pixels: np.ndarray, cells: Sequence[int]) -> Places:
+        """Where so many rows and columns of cells lie on an image."""
+        seen = seen_size(self._shape, *pixels.shape[:2])
+        rows, columns = (self._shape.centres(*pair) for pair in zip(seen, cells, strict=True))
+        return rows, columns
+
+    @cached_property
+    def _shape(self) -> Geometry:
+        """Measured once, when it is first asked for: it takes about as long as an image."""
+        return view_geometry(self._model)
+
     def _noted(self, waiting: Callable[[], np.ndarray], pixels: int, started: float) -> np.ndarray:
         rows = waiting()
         seconds = time.perf_counter() - started
@@ -153,6 +214,8 @@ class Describer:
             self._model.to(memory_format=layout)
 
     def _describe(self, images: Tensor) -> Tensor:
+        if self.device.type == "cpu" and min(images.shape[2:]) < _SLIVER:
+            return self._rows(images).float()
         with self._autocast():
             return self._compiling(images).float()
 

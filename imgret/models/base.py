@@ -21,8 +21,9 @@ MIN_SIDE = 32  # pixels; the deepest map of the usual trunks has one cell for 32
 class DescriptorModel(nn.Module):
     """A model that turns images into unit descriptors.
 
-    To write one: set `dim`, write `describe`, and `views` if it can show where it looks. Pixel mean and std are
-    buffers, so a weights file carries them. Constructors take JSON values; what one was given is noted for the file.
+    To write one: set `dim`, write `describe`, `views` if it can show where it looks, and `parts` if its descriptor is
+    a sum over places. Pixel mean and std are buffers, so a weights file carries them. Constructors take JSON values;
+    what one was given is noted for the file.
     """
 
     dim: int
@@ -52,6 +53,16 @@ class DescriptorModel(nn.Module):
         """
         return {}
 
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
+        """Normalised images [B, 3, H, W] -> what each place brings to `describe`, exactly, in eval mode; or None.
+
+        (parts [B, h, w, dim], rest [B, dim] or [dim]): parts summed over the cells h, w, plus rest, are the descriptor.
+        The rest belongs to no place: biases, the shift of a batch norm, a class token. A cell brings what the
+        layers before have gathered at its place, from around it too. None by default, and of a model whose
+        descriptor is no sum over places.
+        """
+        return None
+
     def view_words(self) -> dict[str, str]:
         """What the views mean, in words, by name; for the names it leaves out there are common words."""
         return {}
@@ -75,9 +86,9 @@ class DescriptorModel(nn.Module):
     @final
     def folded(self) -> DescriptorModel:
         """This model with its trunk's batch norms folded, for describing only; on the CPU, in place."""
-        for name, part in self.named_children():
+        for part in self.children():
             if isinstance(part, Pyramid):
-                setattr(self, name, fold_batch_norm(part))
+                part.net = fold_batch_norm(part.net)  # not the pyramid: it knows where its cells lie on the image
         return self
 
     @final  # type: ignore[misc]  # torch declares an attribute, not a method
@@ -103,6 +114,22 @@ class DescriptorModel(nn.Module):
         The names are those of `views`; a map's cells are those of the layer it comes from, not pixels.
         """
         return {name: seen.float() for name, seen in self.views(self._normalised(images)).items()}
+
+    @final
+    @torch.inference_mode()
+    def decompose(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """`rows` of images as a sum over places: float32 (parts [B, h, w, dim], rest [B, dim]), see `parts`.
+
+        None where the model has no exact parts. ValueError in training mode, where dropout and batch norm make the
+        descriptor another one each time.
+        """
+        if self.training:
+            raise ValueError("only a model in eval mode can be decomposed; call eval() first")
+        found = self.parts(self._normalised(images))
+        if found is None:
+            return None
+        parts, rest = found
+        return parts.float(), rest.float().expand(len(images), self.dim)
 
     def _normalised(self, images: Tensor) -> Tensor:
         """What `describe` is given: checked, at least 32 pixels a side, pixel mean and std removed."""

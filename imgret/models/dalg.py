@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
@@ -75,6 +78,19 @@ class CrossFusion(nn.Module):
         return self.linear(self.norm(features.flatten(2).transpose(1, 2)))
 
 
+def summed_into(grid: Sequence[int], cells: Tensor) -> Tensor:
+    """Cells [B, h, w, C] summed into those of a coarser grid (H, W), each whole into one: [B, H, W, C].
+
+    For a map and the next of half its size, rounded up: cell i goes to cell i // 2, as a stride of 2 does.
+    """
+    for axis, length in enumerate(grid, 1):
+        size = cells.shape[axis]
+        to = torch.arange(size, device=cells.device) * length // size
+        shape = [*cells.shape[:axis], length, *cells.shape[axis + 1 :]]
+        cells = cells.new_zeros(shape).index_add(axis, to, cells)
+    return cells
+
+
 class DALG(DescriptorModel):
     """DALG (Song, Zhu, Yang, He, arXiv:2207.00287): a transformer's global tokens read its local tokens.
 
@@ -137,6 +153,26 @@ class DALG(DescriptorModel):
                 tokens = self.cross(coarse, tokens)
             vector = torch.cat([tokens.mean(1), vector], 1)  # [B, 2 width]
         return self.projection(vector)
+
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Both halves by cell of X_4: what GeM takes from it, and its token's part of the mean token.
+
+        A token has read local tokens from all over the image, by cross attention, and what it read counts for the
+        token's own cell. With "concat" the local tokens themselves are averaged, and lie in the cells of X_4 they are
+        nearest to. The rest is biases and the shift of the norm.
+        """
+        fine, coarse = self.trunk(images)
+        halves = F.linear(self.pool.parts(coarse).permute(0, 2, 3, 1), self.pooled.weight.float())
+        if self.local is not None:
+            tokens = self.local(fine)
+            grid, cells = coarse.shape[2:], fine.shape[2:]
+            if self.cross is not None:
+                tokens, cells = self.cross(coarse, tokens), grid
+            of_mean = summed_into(grid, (tokens / tokens.shape[1]).unflatten(1, cells))
+            halves = torch.cat([of_mean.float(), halves], 3)  # [B, h_4, w_4, 2 width]
+        matrix, shift = self.projection.affine()
+        bias = matrix[:, -self.pooled.out_features :] @ self.pooled.bias.double()
+        return F.linear(halves, matrix.float()), (bias + shift).float()
 
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """local: the weight s of each location; global: what cross attention gives it, mean over queries; pooled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imgret.models.base import DescriptorModel
@@ -13,6 +14,7 @@ from imgret.nn.checks import at_least_1
 from imgret.nn.class_attention import class_attention, is_plain
 from imgret.nn.locality import EnhancedLocality
 from imgret.nn.pooling import GeM
+from imgret.nn.projection import norm_affine
 from imgret.nn.recording import recorded
 
 BRANCHES = ("both", "class", "patch")
@@ -88,6 +90,24 @@ class DToP(DescriptorModel):
     def patch_vector(self, features: Tensor) -> Tensor:
         """Y' [B, D, h, w] -> u_p [B, dim / 2]: GeM and a fully connected layer."""
         return self.patch_fc(self.pool(features).to(self.patch_fc.weight.dtype))
+
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What becomes of each cell of Y'; the rest is u_c, whole, with biases and the shift of the norm.
+
+        So in the class half of the rows no cell has a part: a class token has no place. None without the local branch.
+        """
+        if not self.has_patch:
+            return None
+        classes, patches = self.trunk(images)
+        gain, shift = (each.float() for each in norm_affine(self.norm))
+        by_cell = self.pool.parts(self.patch_map(patches)).permute(0, 2, 3, 1)
+        cells = F.linear(by_cell, self.patch_fc.weight.float())  # [B, h, w, dim / 2]
+        rest = self.patch_fc.bias.float().expand(len(images), -1)
+        if self.has_class:
+            of_classes = self.class_vector(classes).float()
+            cells = F.pad(cells, (of_classes.shape[1], 0))
+            rest = torch.cat([of_classes, rest], 1)
+        return gain * cells, gain * rest + shift
 
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """global: the last layer's attention from class token to patches; local: where u_p comes from in Y'.

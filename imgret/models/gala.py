@@ -87,6 +87,10 @@ class GALA(DescriptorModel):
         """[B, 3, H, W] -> [B, dim]."""
         return self.projection(self.pool(self.trunk(images)))
 
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head makes of each cell of the trunk's map; the rest is its biases and the shift of its norm."""
+        return self.projection.parts(self.pool.parts(self.trunk(images)))
+
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """local: sigmoid(l), what the local paths say; gate: mean over channels of S^2, what is supervised; pooled.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from imgret.models.base import DescriptorModel
@@ -34,6 +35,15 @@ class GeMModel(DescriptorModel):
         """[B, 3, H, W] -> [B, channels of the trunk]; with GeM every entry is at least eps."""
         found = self.trunk(images)
         return found if self.pool is None else self.pool(found)
+
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What GeM takes from each cell of the trunk's map, and no rest; None where the trunk pools itself.
+
+        A class token or an attention pooling is no sum over places, and timm's networks do not give theirs away.
+        """
+        if self.pool is None:
+            return None
+        return self.pool.parts(self.trunk(images)).permute(0, 2, 3, 1), torch.zeros(self.dim, device=images.device)
 
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """pooled, where GeM pools."""

@@ -94,6 +94,10 @@ class GLAM(DescriptorModel):
         """A map [B, c, h, w] -> [B, dim]: GeM, dropout, FC, batch norm."""
         return self.projection(self.pool(features))
 
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head makes of each cell of the fused map; the rest is its biases and the shift of its norm."""
+        return self.projection.parts(self.pool.parts(self.feature_map(images)))
+
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """local: the gain 1 + A_ls of each location; global: what A_gs gives it, mean over queries; pooled."""
         features = self.trunk(images)

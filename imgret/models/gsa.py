@@ -111,6 +111,10 @@ class GSANet(DescriptorModel):
         """[B, 3, H, W] -> [B, dim]."""
         return self.projection(self.pool(self.trunk(images)))
 
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head makes of each cell of the trunk's map; the rest is its biases and the shift of its norm."""
+        return self.projection.parts(self.pool.parts(self.trunk(images)))
+
     def views(self, images: Tensor) -> dict[str, Tensor]:
         """global: where the content branches look, mean over key channels and modules, sum 1; pooled."""
         keys = [m.key for m in self.trunk.modules() if isinstance(m, GlobalSelfAttention) and m.key is not None]

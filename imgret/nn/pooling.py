@@ -31,19 +31,27 @@ def gem(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
         return largest.flatten(1) * mean.pow(1 / p)
 
 
-def gem_share(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
-    """Where a GeM vector f comes from: [B, C, H, W] -> [B, H, W], not negative, summing to 1 over space.
+def gem_parts(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
+    """A GeM vector f by location: [B, C, H, W] -> [B, C, H, W], above 0, summing over space to `gem`.
 
-    Channel c takes x_c^p / sum x_c^p of its value from each location, and f_c^2 / |f|^2 of the unit vector is
-    channel c; the share of a location is the sum over c of the two multiplied.
+    Channel c takes x_c^p / sum x_c^p of f_c from each location: the mean inside the root is a sum over locations,
+    and the root is shared out as that sum is.
     """
     pooled = gem(features, p, eps)
     x = features.to(pooled.dtype).clamp(min=eps)
     power = torch.as_tensor(p, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
-    parts = (x / x.amax((2, 3), keepdim=True)).pow(power)  # scaled by the largest, as in `gem`
-    parts = parts / parts.sum((2, 3), keepdim=True)
-    energy = pooled.square() / pooled.square().sum(1, keepdim=True)  # [B, C], sums to 1
-    return (parts * energy[:, :, None, None]).sum(1)
+    powers = (x / x.amax((2, 3), keepdim=True)).pow(power)  # scaled by the largest, as in `gem`
+    return powers * (pooled[:, :, None, None] / powers.sum((2, 3), keepdim=True))
+
+
+def gem_share(features: Tensor, p: Tensor | float, eps: float = 1e-6) -> Tensor:
+    """Where a GeM vector f comes from: [B, C, H, W] -> [B, H, W], not negative, summing to 1 over space.
+
+    The share of a location is what it brings to f in the direction of f, as a part of the whole: see `gem_parts`.
+    """
+    parts = gem_parts(features, p, eps)
+    pooled = parts.sum((2, 3), keepdim=True)
+    return (parts * pooled).sum(1) / pooled.square().sum(1)
 
 
 class GeM(nn.Module):
@@ -66,6 +74,10 @@ class GeM(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C]."""
         return gem(features, self.power, self.eps)
+
+    def parts(self, features: Tensor) -> Tensor:
+        """The pooled vector by location, [B, C, H, W]: see `gem_parts`."""
+        return gem_parts(features, self.power, self.eps)
 
     def share(self, features: Tensor) -> Tensor:
         """The share of the pooled vector that comes from each location: see `gem_share`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -26,6 +27,19 @@ class Projection(nn.Module):
         rows = self.fc(self.dropout(pooled.to(self.fc.weight.dtype)))
         return self.norm(rows.to(self.norm.weight.dtype))
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """What it does in eval mode, y = matrix x + shift: (matrix [dim, channels], shift [dim]), float64."""
+        gain, shift = norm_affine(self.norm)
+        return gain[:, None] * self.fc.weight.double(), gain * self.fc.bias.double() + shift
+
+    def parts(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """What it makes in eval mode of each part of a vector: [B, channels, h, w] -> ([B, h, w, dim], shift [dim]).
+
+        The parts summed over space, plus the shift, are what it makes of the sum.
+        """
+        matrix, shift = self.affine()
+        return F.linear(pooled.permute(0, 2, 3, 1), matrix.to(pooled.dtype)), shift.to(pooled.dtype)
+
     @torch.no_grad()
     def whiten(self, mean: Tensor, projection: Tensor) -> None:
         """Become y -> P (y - m) of what it was, in eval mode: m [dim], P [k, dim] with k <= dim; rows beyond k give 0.
@@ -42,9 +56,8 @@ class Projection(nn.Module):
         assert norm.running_var is not None
         P = torch.zeros(dim, dim, dtype=wide)
         P[: len(projection)] = projection.to(wide)
-        gain = norm.weight.to(wide) / (norm.running_var.to(wide) + norm.eps).sqrt()
-        weight = P @ (gain[:, None] * self.fc.weight.to(wide))
-        bias = P @ (gain * (self.fc.bias.to(wide) - norm.running_mean.to(wide)) + norm.bias.to(wide) - mean.to(wide))
+        matrix, shift = self.affine()
+        weight, bias = P @ matrix, P @ (shift - mean.to(wide))
         scale = weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny)
         self.fc.weight.copy_(weight / scale[:, None])
         self.fc.bias.copy_(bias / scale)
@@ -52,3 +65,11 @@ class Projection(nn.Module):
         norm.bias.zero_()
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
+
+
+def norm_affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """What a batch norm does in eval mode, y = gain x + shift: (gain, shift), each [dim], float64."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return gain, norm.bias.double() - gain * norm.running_mean.double()

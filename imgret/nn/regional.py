@@ -47,6 +47,10 @@ class RegionalGeM(GeM):
         """[B, C, H, W] -> [B, C]."""
         return super().forward(regional_gem(features, self.regional_p, self.side))
 
+    def parts(self, features: Tensor) -> Tensor:
+        """The pooled vector by place of the map that is pooled: see `gem_parts`."""
+        return super().parts(regional_gem(features, self.regional_p, self.side))
+
     def share(self, features: Tensor) -> Tensor:
         """The share of each place of the map that is pooled: see `gem_share`."""
         return super().share(regional_gem(features, self.regional_p, self.side))

@@ -44,6 +44,15 @@ def test_half_precision_stays_near_and_finite():
     assert F.cosine_similarity(torch.from_numpy(full), torch.from_numpy(half)).min() > 0.999
 
 
+@pytest.mark.parametrize("size", [(128, 32), (32, 128), (63, 200)])
+def test_slivers_are_described_in_full_precision_whatever_is_asked_for(size):
+    # bf16 convolutions of one column are wrong on processors with AMX (tests/benchmarks/bench_slivers.py)
+    pixels = np.random.default_rng(0).integers(0, 255, (3, *size, 3), np.uint8)
+    full = Describer(load_model("gem", backbone="resnet10t", weights="none").model, CPU, "fp32")(pixels)
+    half = Describer(load_model("gem", backbone="resnet10t", weights="none").model, CPU, "bf16")(pixels)
+    assert np.array_equal(half, full)
+
+
 @pytest.mark.slow
 def test_a_compiled_model_describes_the_same():
     pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)

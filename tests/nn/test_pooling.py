@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from imgret.nn.pooling import GeM, gem
+from imgret.nn.pooling import GeM, gem, gem_parts, gem_share
 
 MAP = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64).view(1, 1, 2, 2)
 
@@ -88,3 +89,42 @@ def test_p_is_clamped_where_it_is_used():
 def test_a_map_without_four_axes_is_a_callers_mistake():
     with pytest.raises(ValueError, match=r"\[B, C, H, W\], got \[3, 4\]"):
         gem(torch.zeros(3, 4), 3.0)
+
+
+def both_signs(*shape):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3 - 0.5
+
+
+@pytest.mark.parametrize("p", [1.0, 2.5, torch.tensor([1.0, 3.0, 7.0])])
+def test_the_parts_of_a_vector_are_the_formula_cell_by_cell(p):
+    features = both_signs(2, 3, 4, 5)
+    found = gem_parts(features, p)
+    powers = torch.as_tensor(p, dtype=torch.float64).expand(3).tolist()
+    for b, c in np.ndindex(2, 3):
+        x = [max(value, 1e-6) for value in features[b, c].flatten().tolist()]
+        total = sum(value ** powers[c] for value in x)
+        pooled = (total / len(x)) ** (1 / powers[c])
+        expected = [pooled * value ** powers[c] / total for value in x]
+        assert found[b, c].flatten().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [1.0, 3.0, 20.0])
+def test_the_parts_sum_to_the_vector_also_of_half_precision_large_values_and_zeros(p):
+    features = (both_signs(2, 3, 4, 5) * 10000).half()
+    features[0, 0] = 0
+    found = gem_parts(features, p)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.sum((2, 3)), gem(features, p), rtol=1e-5, atol=0)
+
+
+def test_the_share_of_a_place_is_its_part_in_the_direction_of_the_vector():
+    features = both_signs(2, 3, 4, 5)
+    parts, pooled = gem_parts(features, 3.0), gem(features, 3.0)
+    energy = pooled.square() / pooled.square().sum(1, keepdim=True)  # of the unit vector, by channel
+    expected = (parts / pooled[:, :, None, None] * energy[:, :, None, None]).sum(1)
+    torch.testing.assert_close(gem_share(features, 3.0), expected)
+    torch.testing.assert_close(expected.sum((1, 2)), torch.ones(2, dtype=torch.float64))
+
+
+def test_the_layer_gives_parts_with_its_own_power():
+    torch.testing.assert_close(GeM(p=2.0).parts(MAP), gem_parts(MAP, 2.0))

@@ -46,6 +46,19 @@ def test_the_matrix_is_kept_within_one_so_that_half_precision_can_hold_it():
     assert layer.norm.weight.max() < 1e-5  # where the small numbers went
 
 
+def test_in_eval_mode_it_is_one_affine_map():
+    layer, pooled = used(), torch.randn(5, 7).double()
+    matrix, shift = layer.affine()
+    torch.testing.assert_close(pooled @ matrix.T + shift, layer(pooled))
+
+
+def test_what_it_makes_of_the_parts_and_the_shift_sum_to_what_it_makes_of_the_whole():
+    layer, parts = used(), torch.randn(5, 7, 2, 3).double()
+    found, shift = layer.parts(parts)
+    assert found.shape == (5, 2, 3, 4)
+    torch.testing.assert_close(found.sum((1, 2)) + shift, layer(parts.sum((2, 3))))
+
+
 @pytest.mark.parametrize(("mean", "projection"), [((3,), (4, 4)), ((4,), (5, 4)), ((4,), (4, 3)), ((4,), (4,))])
 def test_another_shape_is_refused(mean, projection):
     with pytest.raises(ValueError, match="expected"):

@@ -85,6 +85,11 @@ def test_where_the_pooled_vector_comes_from_sums_to_one():
     assert share.sum((1, 2)).numpy() == pytest.approx(1, abs=1e-5)
 
 
+def test_the_parts_of_the_pooled_vector_sum_to_it():
+    pool, x = RegionalGeM(3.0, 1e-6, 2.5, 5), positive(2, 3, 6, 9)
+    torch.testing.assert_close(pool.parts(x).sum((2, 3)), pool(x))
+
+
 @pytest.mark.parametrize("wrong", [{"side": 4}, {"side": -1}])
 def test_a_side_without_a_middle_is_a_callers_bug(wrong):
     with pytest.raises(ValueError, match="side odd"):
