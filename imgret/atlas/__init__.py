@@ -1,0 +1,1 @@
+"""Atlas: the map of a collection, a place in the unit square for every image, with those that are alike together."""
