@@ -44,6 +44,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "whitening": (NOUNS, {"numpy", "safetensors"}),
     "engines": ({"images", "extraction", "indexes", "store"}, {"numpy", "torch", "ray"}),
     "indexes": ({"whitening"} | NOUNS, {"numpy", "faiss"}),
+    "atlas": ({"indexes", "store"}, {"numpy", "scipy"}),
     "duplicates": ({"indexes", "store"}, {"numpy"}),
     "milvus": ({"indexes"} | NOUNS, {"numpy", "pymilvus", "milvus_lite", "grpc"}),
     "rerank": ({"ranking"}, {"numpy", "scipy"}),
@@ -52,6 +53,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "datasets": ({"images", "ground_truth"}, {"numpy"}),
     "evaluation": ({"ground_truth"} | NOUNS, {"numpy"}),
     "report": ({"images"}, {"PIL", "jinja2", "numpy"}),
+    "serve": (
+        {"workflows", "images", "models", "extraction", "indexes", "rerank", "report", "duplicates", "atlas"} | NOUNS,
+        {"numpy", "PIL", "jinja2", "fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+    ),
     "demo": (
         {"images", "models", "report", "workflows", "extraction", "store", "evaluation", "ground_truth"},
         {"numpy", "PIL"},
@@ -101,6 +106,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "demo",
             "doctor",
             "bench",
+            "serve",
             "ranking",
             "training",
         },

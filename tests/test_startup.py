@@ -41,6 +41,7 @@ COMMANDS = (
     "merge",
     "push",
     "dupes",
+    "serve",
     "models",
     "models export",
     "info",

@@ -26,6 +26,7 @@ from imgret.cli import (
     models,
     push,
     search,
+    serve,
     train,
     whiten,
 )
@@ -72,6 +73,7 @@ for command in (
     merge.merge,
     push.push,
     dupes.dupes,
+    serve.serve,
     info.info,
     demo.demo,
     doctor.doctor,

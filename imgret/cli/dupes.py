@@ -121,14 +121,9 @@ def _jsonl(groups: Sequence[Group]) -> None:
 
 
 def _csv(groups: Sequence[Group]) -> None:
-    lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(("group", "id", "path", "width", "height", "bytes", "sha256", "cosine", "decided"))
-    for number, group in enumerate(groups, 1):
-        decided = "yes" if group.decided else "no"
-        for one in group.members:
-            path = _text(one.path) if one.path else ""
-            facts = (one.width, one.height, one.bytes, one.sha256, f"{one.cosine:.6f}", decided)
-            lines.writerow((number, _text(one.id), path, *facts))
+    from imgret.duplicates.listing import lines
+
+    csv.writer(sys.stdout, lineterminator="\n").writerows(lines(groups))
 
 
 def _table(groups: Sequence[Group]) -> None:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from PIL import Image
 
-from imgret.errors import ImgretError
-from imgret.images.archives import add_archive
 from imgret.images.decode import DecodeRule, Undecodable, decode
-from imgret.images.image_file import ImageFile
-from imgret.images.listing import Listing
-from imgret.places import is_archive, is_url
+from imgret.images.located import Located
+from imgret.places import is_url
 from imgret.report.rows import Box
 
 SIZE = 240
@@ -45,7 +40,7 @@ class Thumbnails:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str, Box | None], Thumbnail] = {}
-        self._members: dict[str, dict[str, ImageFile]] = {}
+        self._located = Located()
 
     def cropped(self, path: str | None, image_id: str, box: Box | None) -> Thumbnail:
         """The part of an image inside `box`; all of it without one."""
@@ -65,7 +60,7 @@ class Thumbnails:
         return self._make(path, image_id, None, shown=box)
 
     def _make(self, path: str, image_id: str, box: Box | None, shown: Box | None = None) -> Thumbnail:
-        image = self._file(path, image_id, box)
+        image = self._located.file(path, image_id, box)
         if image is None:
             return Thumbnail(reason="not in its archive")
         found = decode(image, DecodeRule(SIZE))
@@ -81,24 +76,3 @@ class Thumbnails:
             frame = (100 * x1, 100 * y1, 100 * max(0.0, x2 - x1), 100 * max(0.0, y2 - y1))
         uri = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
         return Thumbnail(uri, width, height, frame)
-
-    def _file(self, path: str, image_id: str, box: Box | None) -> ImageFile | None:
-        """The image at a path; a member of an archive by the end of its id, None if the archive lacks it."""
-        archive = Path(path).name
-        marker = f"{archive}/"
-        if not is_archive(archive) or marker not in image_id:
-            return ImageFile(image_id, path, "", 0, 0, box)
-        member = image_id.split(marker, 1)[1]
-        if box is not None:
-            member = member.rpartition("#")[0]
-        found = self._listed(path).get(member)
-        return None if found is None else replace(found, id=image_id, box=box)
-
-    def _listed(self, archive: str) -> dict[str, ImageFile]:
-        """Every member of an archive by its name in it; nothing for one that cannot be read."""
-        if archive not in self._members:
-            listing = Listing()
-            with suppress(ImgretError):  # a thumbnail less; the page says so
-                add_archive(listing, archive, "", "")
-            self._members[archive] = {image.id[1:]: image for image in listing.images}
-        return self._members[archive]

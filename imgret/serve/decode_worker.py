@@ -1,0 +1,82 @@
+"""What runs in a decode worker: one job after the other, from pixels of strangers to plain bytes. No torch here."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imgret.images.decode import DecodeRule, Undecodable, decode
+from imgret.images.image_file import ImageFile
+
+QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to decode by a rule; `data` are its bytes where it is no file, `jpeg` asks for a JPEG, not pixels."""
+
+    image: ImageFile
+    rule: DecodeRule
+    data: bytes | None = None
+    jpeg: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What became of a job.
+
+    pixels         [H, W, 3] uint8 RGB, or the bytes of a JPEG
+    width, height  of the upright image before any crop or resize
+    bytes          of its file
+    """
+
+    pixels: np.ndarray | bytes
+    width: int
+    height: int
+    bytes: int
+
+
+def serve_jobs(connection: Connection) -> None:
+    """Answer jobs until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its workers
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        for part in _answer(job):
+            connection.send_bytes(part)
+
+
+def read_answer(connection: Connection) -> Picture | Undecodable:
+    """What a worker answers: JSON, then plain bytes, so that a worker that was taken over cannot send code."""
+    head: dict[str, Any] = json.loads(connection.recv_bytes(1 << 20))
+    body = connection.recv_bytes()
+    if "reason" in head:
+        return Undecodable(str(head["reason"]), str(head["message"]))
+    facts = int(head["width"]), int(head["height"]), int(head["bytes"])
+    if head["shape"] is None:
+        return Picture(body, *facts)
+    return Picture(np.frombuffer(body, np.uint8).reshape([int(side) for side in head["shape"]]), *facts)
+
+
+def _answer(job: Job) -> tuple[bytes, bytes]:
+    found = decode(job.image, job.rule, job.data)
+    if isinstance(found, Undecodable):
+        return json.dumps({"reason": found.reason, "message": found.message}).encode(), b""
+    shape: list[int] | None = list(found.pixels.shape)
+    body = found.pixels.tobytes()
+    if job.jpeg:
+        file = io.BytesIO()
+        Image.fromarray(found.pixels).save(file, "JPEG", quality=QUALITY, optimize=True)
+        body, shape = file.getvalue(), None
+    facts = {"shape": shape, "width": found.width, "height": found.height, "bytes": found.bytes}
+    return json.dumps(facts).encode(), body

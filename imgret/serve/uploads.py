@@ -1,0 +1,53 @@
+"""Uploads: the last pictures that were dropped on the page, in memory, so that their addresses work for a while."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from imgret.images.image_file import ImageFile
+from imgret.serve.pictures import Shown
+
+
+@dataclass
+class Upload:
+    """A picture as it came; `name` is what its sender called it, `shown` is how it is shown once it was."""
+
+    key: str
+    name: str
+    data: bytes
+    shown: Shown | None = None
+
+    @property
+    def image(self) -> ImageFile:
+        """As the decoder takes it. The name tells kinds of files apart and opens nothing."""
+        return ImageFile(self.name, "", "", len(self.data), 0)
+
+
+class Uploads:
+    """The `most` last uploads of together at most `most_bytes`, by the SHA-256 of their bytes."""
+
+    def __init__(self, most: int = 64, most_bytes: int = 256 << 20) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[str, Upload] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, name: str, data: bytes) -> Upload:
+        """Keep a picture, and let go of the longest unused."""
+        key = hashlib.sha256(data).hexdigest()
+        if key in self._kept:
+            self._bytes -= len(self._kept.pop(key).data)
+        upload = Upload(key, name[-120:] or "picture", data)
+        self._kept[key] = upload
+        self._bytes += len(data)
+        while len(self._kept) > 1 and (len(self._kept) > self._most or self._bytes > self._most_bytes):
+            self._bytes -= len(self._kept.popitem(last=False)[1].data)
+        return upload
+
+    def get(self, key: str) -> Upload | None:
+        """An upload that is still there."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
