@@ -65,7 +65,8 @@ def read_answer(connection: Connection) -> Picture | Undecodable:
     facts = int(head["width"]), int(head["height"]), int(head["bytes"])
     if head["shape"] is None:
         return Picture(body, *facts)
-    return Picture(np.frombuffer(body, np.uint8).reshape([int(side) for side in head["shape"]]), *facts)
+    pixels = np.frombuffer(bytearray(body), np.uint8)  # torch wants to be able to write
+    return Picture(pixels.reshape([int(side) for side in head["shape"]]), *facts)
 
 
 def _answer(job: Job) -> tuple[bytes, bytes]:

@@ -12,13 +12,13 @@ from PIL import Image
 from imgret.extraction.attribution import Attribution, NoAttribution, between, spread
 from imgret.report.overlay import VIEWS, Heat, times
 from imgret.serve.decode_worker import QUALITY
+from imgret.serve.views import APART, TOGETHER
 
 if TYPE_CHECKING:
     from imgret.extraction.attribution import Whitens
     from imgret.extraction.describe import Describer
 
 _SIDE = 640  # pixels, at least: small pictures are enlarged, for the maps are drawn on them
-TOGETHER, APART = "together", "apart"
 
 
 @dataclass(frozen=True)

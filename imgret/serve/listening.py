@@ -62,7 +62,8 @@ def bind(host: str, port: int) -> socket.socket:
     if not is_address(name):
         raise InputError(f"--host {host} is no address of this machine; give one such as 127.0.0.1 or 0.0.0.0")
     family = socket.AF_INET6 if ":" in name else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # the protocol is named, or asyncio would leave Nagle's delay on: 40 ms an answer
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((name, port))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from imgret.serve.addresses import Asked, asked, wanted_of
-from imgret.serve.explaining import APART, TOGETHER, Explained, explain
 from imgret.serve.pages import page, query_facts
 from imgret.serve.problems import Problem
 from imgret.serve.searching import Wanted, known_row, query_pixels
 from imgret.serve.server import Server
+from imgret.serve.views import APART, TOGETHER
+
+if TYPE_CHECKING:
+    from imgret.serve.explaining import Explained
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,6 +33,8 @@ async def why(
     wanted, row = wanted_of(server, one), known_row(server, hit)
     key = hashlib.sha256(one.address(hit=hit).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     if key not in server.explained:
+        from imgret.serve.explaining import explain  # with it comes torch, and the first page should not wait for that
+
         describer = server.asker.describer
         query, found = await query_pixels(server, wanted), await query_pixels(server, Wanted(row=row))
         whitening = server.collection.searched.whitening
