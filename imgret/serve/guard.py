@@ -6,11 +6,12 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+
+from starlette.requests import cookie_parser
 
 from imgret.serve.metrics import Metrics
 from imgret.serve.problems import Problem
@@ -25,7 +26,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
+HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -33,9 +34,13 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_FREE = ("/healthz", "/login")  # no token is asked for here, nor for what the login page looks like
 _STATIC = "/static/"
 _SAFE = ("GET", "HEAD")
+_KNOWN = "imgret.known"  # in the scope of who may see what is served
+
+_FORM_BYTES = 1 << 20  # of a form without a picture
+_LOGIN_BYTES = 1000  # of one that anyone may send
+_AT_ONCE = 16  # uploads, the largest there may be, that are held in memory at a time
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE")
 
 
@@ -47,6 +52,7 @@ class Guard:
         self._settings = settings
         self._metrics = metrics
         self._page = page
+        self.held = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -61,10 +67,25 @@ class Guard:
         headers = _Headers(scope)
         self._check_host(headers)
         self._check_origin(scope["method"], headers)
-        self._check_length(headers)
-        free = scope["path"] in _FREE or scope["path"].startswith(_STATIC)
-        if self._settings.token is not None and not free:
+        if self._settings.token is not None and not is_free(scope):
             check_token(self._settings.token, headers.token())
+        scope[_KNOWN] = self._settings.token is None or not is_free(scope)
+        _check_kind(headers, scope["path"])
+        _check_length(headers, self.most_bytes(scope))
+
+    def most_bytes(self, scope: Message) -> int:
+        """That the body of a request may have: pictures come as multipart forms, all else is small."""
+        if scope["path"] == "/login":
+            return _LOGIN_BYTES
+        kind = _Headers(scope).one("content-type") or ""
+        most = self._settings.most_bytes
+        return most if kind.lower().startswith("multipart/") else min(most, _FORM_BYTES)
+
+    def hold(self, count: int) -> None:
+        """Bytes of bodies are in memory, or are not any more where negative; Problem when there are too many."""
+        self.held += count
+        if count > 0 and self.held > _AT_ONCE * max(self._settings.most_bytes, _FORM_BYTES):
+            raise Problem(503, "busy", "too much is being sent at a time; try again in a moment")
 
     def _check_host(self, headers: _Headers) -> None:
         """Names are what a rebinding attack has; an address of this machine is none."""
@@ -76,26 +97,14 @@ class Guard:
             )
 
     def _check_origin(self, method: str, headers: _Headers) -> None:
-        """Another site's page must not search, or note anything, in its reader's name."""
-        if method in _SAFE:
-            return
-        site, origin = headers.one("sec-fetch-site"), headers.one("origin")
-        foreign = site not in (None, "same-origin", "none")
-        if origin is not None and urlsplit(origin).netloc != headers.one("host"):
-            foreign = True
+        """Another site's page must not search, compute or note anything in its reader's name; a link may lead here."""
+        origin, host = headers.one("origin"), headers.one("host")
+        foreign = origin not in (None, f"http://{host}", f"https://{host}")
+        if headers.one("sec-fetch-site") not in (None, "same-origin", "none"):
+            link = headers.one("sec-fetch-mode") == "navigate" and headers.one("sec-fetch-dest") == "document"
+            foreign = foreign or method not in _SAFE or not link
         if foreign:
-            raise Problem(403, "foreign_origin", "only pages of this server may send it anything")
-
-    def _check_length(self, headers: _Headers) -> None:
-        length = headers.one("content-length")
-        if length is not None and (not length.isascii() or not length.isdigit()):
-            raise Problem(400, "bad_request", "the Content-Length is no number")
-        if length is not None and int(length) > self._settings.most_bytes:
-            raise self.too_large()
-
-    def too_large(self) -> Problem:
-        most = self._settings.most_bytes / 2**20
-        return Problem(413, "too_large", f"at most {most:g} MB are taken; send a smaller picture")
+            raise Problem(403, "foreign_origin", "only pages of this server may ask it for anything")
 
 
 class _Passage:
@@ -103,7 +112,8 @@ class _Passage:
 
     def __init__(self, guard: Guard, scope: Message, receive: Receive, send: Send) -> None:
         self._guard = guard
-        self._scope = scope
+        self._method = scope["method"]
+        self._scope = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         self._their_receive = receive
         self._their_send = send
         self._begun = time.perf_counter()
@@ -121,11 +131,12 @@ class _Passage:
         except Problem as problem:
             await self._answer(problem)
         except Exception:
-            await self._answer(Problem(500, "internal", "the server failed at this; its log says more"))
+            await self._answer(_FAILED)
             raise
         finally:
+            self._guard.hold(-self._bytes)
             route = getattr(self._scope.get("route"), "path", "none")
-            method = self._scope["method"] if self._scope["method"] in _METHODS else "other"
+            method = self._method if self._method in _METHODS else "other"
             self._guard._metrics.request(method, route, self._status, time.perf_counter() - self._begun)
 
     async def _receive(self) -> Message:
@@ -136,45 +147,55 @@ class _Passage:
             left = max(self._until - time.perf_counter(), 0.001)
             message = await asyncio.wait_for(self._their_receive(), left)
         except asyncio.TimeoutError:
-            self._problem = Problem(408, "too_slow", "the request did not arrive in time")
+            self._problem = Problem(408, "too_slow", "the request did not arrive in time", {"Connection": "close"})
             raise self._problem from None
-        self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
-        if self._bytes > self._guard._settings.most_bytes:
-            self._problem = self._guard.too_large()
-            raise self._problem
+        try:
+            self._take(len(message.get("body", b"")))
+        except Problem as problem:
+            self._problem = problem
+            raise
         return message
+
+    def _take(self, count: int) -> None:
+        self._bytes += count
+        self._guard.hold(count)
+        if self._bytes > (most := self._guard.most_bytes(self._scope)):
+            raise _too_large(most)
 
     async def _send(self, message: Message) -> None:
         """Our headers with their answer, or the answer about the body in its place."""
+        if self._replaced:
+            return
         if message["type"] == "http.response.start":
-            if self._problem is not None:
+            # Starlette tells in plain text that something failed
+            problem = _FAILED if message["status"] == 500 else self._problem
+            if problem is not None:
                 self._replaced = True
-                await self._answer(self._problem)
+                await self._answer(problem)
                 return
             self._status = message["status"]
             have = {name.lower() for name, _ in message.get("headers", [])}
-            more = [(name.encode(), value.encode()) for name, value in _HEADERS.items() if name.encode() not in have]
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in have]
             if b"cache-control" not in have:
                 more.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*message.get("headers", []), *more]}
-        if not self._replaced:
-            await self._their_send(message)
+        elif self._method == "HEAD":
+            message = {**message, "body": b""}
+        await self._their_send(message)
 
     async def _answer(self, problem: Problem) -> None:
         if self._status:  # the answer has begun already
             return
         self._status = problem.status
         body, kind = json.dumps(problem.document()).encode(), "application/json"
-        if wants_page(self._scope):
+        if _asks_for_page(self._scope) and (self._scope.get(_KNOWN) or problem.status == 401):
             body, kind = self._guard._page(problem).encode("utf-8", "backslashreplace"), "text/html; charset=utf-8"
         headers = {"content-type": kind, "content-length": str(len(body)), "cache-control": "no-store"}
-        headers |= {**_HEADERS, **{name.lower(): value for name, value in problem.headers.items()}}
-        if self._problem is not None:
-            headers["connection"] = "close"
+        headers |= {**HEADERS, **{name.lower(): value for name, value in problem.headers.items()}}
         lines = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await self._their_send({"type": "http.response.start", "status": problem.status, "headers": lines})
-        content = b"" if self._scope["method"] == "HEAD" else body
+        content = b"" if self._method == "HEAD" else body
         await self._their_send({"type": "http.response.body", "body": content})
 
 
@@ -195,11 +216,15 @@ class _Headers:
         kind, _, token = (self.one("authorization") or "").partition(" ")
         if kind.lower() == "bearer":
             return token.strip()
-        try:
-            cookies = SimpleCookie("; ".join(self.all("cookie")))
-        except CookieError:
-            return ""
-        return cookies[COOKIE].value if COOKIE in cookies else ""
+        # read as browsers do: whatever else runs at this address may set cookies that are none to Python
+        return cookie_parser("; ".join(self.all("cookie"))).get(COOKIE, "")
+
+
+def is_free(scope: Message) -> bool:
+    """Whether no token is asked for: to log in, for what that page looks like, and for whether the server is up."""
+    return (scope["method"], scope["path"]) == ("POST", "/login") or (
+        scope["path"] == "/healthz" or scope["path"].startswith(_STATIC)
+    )
 
 
 def check_token(wanted: str, given: str) -> None:
@@ -214,10 +239,39 @@ def check_token(wanted: str, given: str) -> None:
 
 
 def wants_page(scope: Message) -> bool:
-    """Whether a request came from a browser's address line or a link, which shows pages."""
+    """Whether to answer with a page: to a browser's address line or a link, and not before the token is known."""
+    return _asks_for_page(scope) and (scope.get(_KNOWN, False) or scope["path"] == "/login")
+
+
+def _asks_for_page(scope: Message) -> bool:
     headers = _Headers(scope)
     api = scope["path"].startswith(("/api/", "/metrics", "/healthz"))
     return not api and ("text/html" in (headers.one("accept") or "") or headers.one("hx-request") is not None)
+
+
+_FAILED = Problem(500, "internal", "the server failed at this; its log says more")
+
+
+def _too_large(most: int) -> Problem:
+    words = f"{most / 2**20:g} MB" if most >= 2**20 else f"{most:,} bytes"
+    return Problem(413, "too_large", f"at most {words} are taken; send something smaller")
+
+
+def _check_length(headers: _Headers, most: int) -> None:
+    length = headers.one("content-length")
+    if length is not None and (not length.isascii() or not length.isdigit()):
+        raise Problem(400, "bad_request", "the Content-Length is no number")
+    if length is not None and (len(length) > 18 or int(length) > most):
+        raise _too_large(most)
+
+
+def _check_kind(headers: _Headers, path: str) -> None:
+    """A client could name an encoding that makes text which is none, such as half of a character."""
+    kind = (headers.one("content-type") or "").lower()
+    if "charset" in re.sub(r'charset="?utf-8"?', "", kind):
+        raise Problem(415, "unsupported", "text is sent as UTF-8")
+    if path == "/login" and kind.startswith("multipart/"):  # nothing but the token can be wrong with a plain form
+        raise Problem(415, "unsupported", "a token is sent as application/x-www-form-urlencoded")
 
 
 def host_name(host: str) -> str | None:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgret.errors import InputError
-from imgret.serve.guard import is_address
+from imgret.serve.guard import HEADERS, is_address
+from imgret.serve.problems import Problem
 
-HEAD_SECONDS = 15.0
-"""A client may take to send the head of a request; uvicorn itself would wait for ever."""
+CLIENT_SECONDS = 15.0
+"""A client may take to send the head of a request, and to take some of an answer; uvicorn would wait for ever."""
 
-_CONNECTIONS = 512
+CONNECTIONS = 512
+"""At a time. Each holds a file that the decoders and the pictures need as well."""
 
 
 class Patient(H11Protocol):
-    """HTTP that hangs up on who does not say what he wants."""
+    """HTTP that hangs up on who does not say what he wants, or does not take what he wanted."""
 
-    head_seconds = HEAD_SECONDS
+    client_seconds = CLIENT_SECONDS
+    most_connections = CONNECTIONS
     _limit: asyncio.TimerHandle | None = None
+    _unsent = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(Problem(503, "busy", "too many connections; try again in a moment"))
         self._expect()
 
     def data_received(self, data: bytes) -> None:
@@ -36,23 +44,63 @@ class Patient(H11Protocol):
         super().on_response_complete()
         self._expect()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._expect()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
         super().connection_lost(exc)
+        self._forget()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is told so in the shape of every other answer, unless one has begun."""
+        begun = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            begun = self.cycle.response_started
+            self.cycle.disconnected = True  # its application has nobody to answer any more
+        if begun:
+            self.transport.close()
+        else:
+            self._refuse(Problem(400, "bad_request", msg))
+
+    def _refuse(self, problem: Problem) -> None:
+        body = json.dumps(problem.document())
+        headers = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+        lines = [f"{name}: {value}\r\n" for name, value in {**headers, **problem.headers, **HEADERS}.items()]
+        head = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n{''.join(lines)}\r\n"
+        self.transport.write((head + body).encode("latin-1"))
+        self.transport.close()
 
     def _expect(self) -> None:
-        """While no request is under way, a whole head must come in time."""
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if busy and self._limit is not None:
+        """While it is the client's turn, to send a whole head or to take an answer, it must come in time."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and not self.flow.write_paused:
+            self._forget()
+        elif self._limit is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._limit = self.loop.call_later(self.client_seconds, self._give_up)
+
+    def _forget(self) -> None:
+        if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-        elif not busy and self._limit is None and not self.transport.is_closing():
-            self._limit = self.loop.call_later(self.head_seconds, self._give_up)
 
     def _give_up(self) -> None:
+        """Hang up, unless an answer is being taken, if slowly."""
         self._limit = None
-        if not self.transport.is_closing():
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._wait()
+        elif unsent:
+            self.transport.abort()
+        else:
             self.transport.close()
 
 
@@ -91,7 +139,6 @@ def server_of(app: Any) -> uvicorn.Server:
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=5,
         )

@@ -54,7 +54,8 @@
   }
   const fit = () => {
     const [w, h] = [Math.max(edge[2] - edge[0], 0.05), Math.max(edge[3] - edge[1], 0.05)];
-    smallest = 0.88 * Math.min(width / w, height / h);
+    const [room, headroom] = [Math.max(width - 130, width / 2), Math.max(height - 130, height / 2)]; // for pictures
+    smallest = Math.min(room / w, headroom / h);
     view.scale = smallest;
     view.x = (edge[0] + edge[2]) / 2 - width / 2 / view.scale;
     view.y = (edge[1] + edge[3]) / 2 - height / 2 / view.scale;
