@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Asker:
         self.state: Literal["loading", "ready", "failed"] = "loading"
         self.failure = ""
         self.waiting = self.batches = self.answered = 0
+        self._ended = False
         self._lock = threading.Lock()
         self.using_model = threading.Lock()
         self._loader = threading.Thread(target=self._load_model, name="imgret-loading", daemon=True)
@@ -76,7 +78,9 @@ class Asker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End once what is being answered is answered; the rest is told."""
+        """End once what is being answered is answered; the rest is told, and whoever comes later."""
+        with self._lock:
+            self._ended = True
         self._waiting.put(None)
         self._thread.join()
 
@@ -84,7 +88,8 @@ class Asker:
     def describer(self) -> Describer:
         """The model; Problem while it loads or where it could not be loaded."""
         if self.state == "failed":
-            raise Problem(503, "model_failed", f"the model could not be loaded: {self.failure}", {"Retry-After": "60"})
+            message = f"the model could not be loaded: {escape(self.failure)}"
+            raise Problem(503, "model_failed", message, {"Retry-After": "60"})
         if self._describer is None:
             raise Problem(503, "loading", "the model is still being loaded; ask again in a moment")
         return self._describer
@@ -93,12 +98,14 @@ class Asker:
         """The best rows; Problem when too many wait, the model is not there, or it takes too long."""
         if question.pixels is not None:
             self.describer  # noqa: B018
+        asked = _Asked(question)
         with self._lock:
+            if self._ended:
+                raise _ending()
             if self.waiting >= self._most_waiting:
                 raise Problem(503, "busy", "too many searches wait already; ask again in a moment")
             self.waiting += 1
-        asked = _Asked(question)
-        self._waiting.put(asked)
+            self._waiting.put(asked)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(asked.answer), seconds)
         except asyncio.TimeoutError:
@@ -120,17 +127,11 @@ class Asker:
             if asked is None:
                 return
             going_on = [one for one in asked if one.answer.set_running_or_notify_cancel()]
-            try:
-                self._answer(going_on)
-            except Exception as error:
-                problem = error if isinstance(error, Problem) else _told(error)
-                for one in going_on:
-                    if not one.answer.done():
-                        one.answer.set_exception(problem)
+            self.batches += 1
+            self.answered += len(going_on)  # before anyone has an answer: who has one is counted
+            self._answer(going_on)
             with self._lock:
                 self.waiting -= len(asked)
-            self.batches += 1
-            self.answered += len(going_on)
 
     def _next(self) -> list[_Asked] | None:
         """The next questions, at least one; None at the end."""
@@ -141,8 +142,8 @@ class Asker:
                     left = self._waiting.get_nowait()
                 except Empty:
                     return None
-                if left is not None:
-                    left.answer.set_exception(Problem(503, "ending", "the server ends"))
+                if left is not None and left.answer.set_running_or_notify_cancel():
+                    left.answer.set_exception(_ending())
         found = [first]
         while len(found) < _TOGETHER:
             try:
@@ -156,33 +157,35 @@ class Asker:
         return found
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
-        self._describe([one for one in asked if one.question.vector is None])
+        """Answer those together that can be; what fails for some is told to them and not to the others."""
+        pictures = [one for one in asked if one.question.pixels is not None]
+        self._alike(pictures, lambda one: one.question.pixels.shape, self._describe)  # type: ignore[union-attr]
+        described = [one for one in asked if not one.answer.done()]
+        self._alike(described, lambda one: (str(one.question.rerank), one.question.k), self._search)
 
-        def alike(one: _Asked) -> tuple[str, int]:
-            return str(one.question.rerank), one.question.k
-
-        for _, group in groupby(sorted(asked, key=alike), alike):
-            self._search(list(group))
-
-    def _describe(self, asked: Sequence[_Asked]) -> None:
-        """Descriptors of pixels; pictures of one size go through the model together."""
-
-        def shape(one: _Asked) -> tuple[int, ...]:
-            assert one.question.pixels is not None
-            return one.question.pixels.shape
-
-        whitening = self._collection.searched.whitening
-        for _, group in groupby(sorted(asked, key=shape), shape):
+    def _alike(
+        self, asked: Sequence[_Asked], key: Callable[[_Asked], Any], work: Callable[[list[_Asked]], None]
+    ) -> None:
+        for _, group in groupby(sorted(asked, key=key), key):
             batch = list(group)
-            pixels = np.stack([one.question.pixels for one in batch if one.question.pixels is not None])
-            with self.using_model:
-                rows = self.describer(pixels)
-            if whitening is not None:
-                rows = whitening.apply(rows)
-            for one, row in zip(batch, rows, strict=True):
-                one.vector = row
+            try:
+                work(batch)
+            except Exception as error:
+                problem = error if isinstance(error, Problem) else _told(error)
+                for one in batch:
+                    if not one.answer.done():
+                        one.answer.set_exception(problem)
 
-    def _search(self, asked: Sequence[_Asked]) -> None:
+    def _describe(self, asked: list[_Asked]) -> None:
+        """Descriptors of pixels of one size, which go through the model together."""
+        with self.using_model:
+            rows = self.describer(np.stack([one.question.pixels for one in asked if one.question.pixels is not None]))
+        if (whitening := self._collection.searched.whitening) is not None:
+            rows = whitening.apply(rows)
+        for one, row in zip(asked, rows, strict=True):
+            one.vector = row
+
+    def _search(self, asked: list[_Asked]) -> None:
         from imgret.workflows.ranked import rankings
 
         question, database = asked[0].question, self._collection.ranked
@@ -205,7 +208,12 @@ class Asker:
                 next(pending).answer.set_result(hits)
 
 
+def _ending() -> Problem:
+    return Problem(503, "ending", "the server ends")
+
+
 def _told(error: Exception) -> Problem:
     if isinstance(error, ImgretError):
         return Problem(422, "invalid", escape(str(error)))
+    logging.getLogger(__name__).error("a search failed", exc_info=error)
     return Problem(500, "internal", f"the search failed ({type(error).__name__}); the server's log says more")

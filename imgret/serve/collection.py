@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgret.errors import InputError
 from imgret.ids import escape, to_bytes, unescape
 from imgret.images.image_file import Box, ImageFile
 from imgret.images.located import Located
@@ -41,13 +42,26 @@ class Collection:
 
     @classmethod
     def open(cls, path: Path, images: Path | None = None, whitening: Path | None = None) -> Collection:
-        """Open an index, or a store, which is searched exactly; the errors of both."""
-        from imgret.indexes.parts.files import Parts
+        """Open an index, or a store, which is searched exactly; the errors of both.
+
+        InputError for a collection in Milvus, and for a store at a URL, which would be read whole for every search.
+        """
+        from imgret.indexes.files import Index
+        from imgret.remote_path import RemotePath, as_place
         from imgret.store.store import Store
         from imgret.workflows.searched import Searched
 
-        is_store = Store.exists(path) and not Parts.exists(path) and not (Path(path) / "index.json").exists()
-        found = Searched.open_store(path, whitening) if is_store else Searched.open_index(path, whitening)
+        if str(path).startswith("milvus:"):
+            raise InputError(
+                f"{path} is answered by its own server; imgret serve wants the folder of an index or store"
+            )
+        where = as_place(path)
+        if isinstance(where, RemotePath):
+            raise InputError(
+                f"{where} would be read whole for every search; make an index here: imgret index {where} -o INDEX"
+            )
+        is_store = Store.exists(where) and not Index.exists(where)
+        found = Searched.open_store(where, whitening) if is_store else Searched.open_index(where, whitening)
         return cls(found, images)
 
     @cached_property

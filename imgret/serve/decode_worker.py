@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from imgret.images.decode import DecodeRule, Undecodable, decode
 from imgret.images.image_file import ImageFile
@@ -45,35 +47,44 @@ class Picture:
 
 
 def serve_jobs(connection: Connection) -> None:
-    """Answer jobs until the other end is closed."""
+    """Say that jobs are taken, and answer them until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its workers
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, OSError):
-            os._exit(0)
-        for part in _answer(job):
-            connection.send_bytes(part)
+    EpsImagePlugin.gs_binary = False  # no program is run on what a stranger sent
+    with suppress(EOFError, OSError):
+        connection.send_bytes(b"")
+        while True:
+            for part in _answer(connection.recv()):
+                connection.send_bytes(part)
+    os._exit(0)
 
 
-def read_answer(connection: Connection) -> Picture | Undecodable:
-    """What a worker answers: JSON, then plain bytes, so that a worker that was taken over cannot send code."""
+def most_bytes(rule: DecodeRule) -> int:
+    """That an answer may have: the pixels, or a JPEG of them, which is larger for a very small picture."""
+    return 3 * math.ceil(rule.size * max(rule.slack, 1)) ** 2 + (1 << 16)
+
+
+def read_answer(connection: Connection, most: int) -> Picture | Undecodable:
+    """What a worker answers: JSON, then plain bytes, so that a worker that was taken over cannot send code.
+
+    OSError when these are more than `most`; it may raise anything for what is no answer.
+    """
     head: dict[str, Any] = json.loads(connection.recv_bytes(1 << 20))
-    body = connection.recv_bytes()
+    body = connection.recv_bytes(most)
     if "reason" in head:
         return Undecodable(str(head["reason"]), str(head["message"]))
     facts = int(head["width"]), int(head["height"]), int(head["bytes"])
     if head["shape"] is None:
         return Picture(body, *facts)
+    height, width = head["shape"]
     pixels = np.frombuffer(bytearray(body), np.uint8)  # torch wants to be able to write
-    return Picture(pixels.reshape([int(side) for side in head["shape"]]), *facts)
+    return Picture(pixels.reshape(int(height), int(width), 3), *facts)
 
 
 def _answer(job: Job) -> tuple[bytes, bytes]:
     found = decode(job.image, job.rule, job.data)
     if isinstance(found, Undecodable):
         return json.dumps({"reason": found.reason, "message": found.message}).encode(), b""
-    shape: list[int] | None = list(found.pixels.shape)
+    shape: list[int] | None = list(found.pixels.shape[:2])
     body = found.pixels.tobytes()
     if job.jpeg:
         file = io.BytesIO()

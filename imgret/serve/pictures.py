@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,11 +106,13 @@ class Pictures:
         facts = json.dumps({"width": shown.width, "height": shown.height, "bytes": shown.bytes}).encode()
         part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # others may not see what is searched here
+            path.parent.mkdir(exist_ok=True)
             part.write_bytes(facts + b"\n" + shown.jpeg)
             os.replace(part, path)
         except OSError:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             return
         with self._lock:
             self.held += len(facts) + 1 + len(shown.jpeg)
@@ -122,8 +125,9 @@ class Pictures:
         for _, size, path in files:
             if self.held <= _KEPT * self._most_bytes:
                 return
-            path.unlink(missing_ok=True)
-            self.held -= size
+            with suppress(OSError):
+                path.unlink()
+                self.held -= size
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """(last used, bytes, path) of what is kept."""

@@ -36,11 +36,11 @@ class Uploads:
 
     def add(self, name: str, data: bytes) -> Upload:
         """Keep a picture, and let go of the longest unused."""
-        key = hashlib.sha256(data).hexdigest()
-        if key in self._kept:
-            self._bytes -= len(self._kept.pop(key).data)
-        upload = Upload(key, name[-120:] or "picture", data)
-        self._kept[key] = upload
+        upload = Upload(hashlib.sha256(data).hexdigest(), name[-120:] or "picture", data)
+        if (before := self._kept.pop(upload.key, None)) is not None:
+            upload.shown = before.shown
+            self._bytes -= len(data)
+        self._kept[upload.key] = upload
         self._bytes += len(data)
         while len(self._kept) > 1 and (len(self._kept) > self._most or self._bytes > self._most_bytes):
             self._bytes -= len(self._kept.popitem(last=False)[1].data)

@@ -225,7 +225,38 @@ def in_browser(port: int, browser: str) -> None:
             timing = page.evaluate("JSON.parse(JSON.stringify(performance.getEntriesByType('navigation')[0]))")
             interactive, ran = timing["domInteractive"], timing["domContentLoadedEventEnd"]
             print(f"in Chromium: interactive after {interactive:.0f} ms, scripts run after {ran:.0f} ms")
+        begun = time.perf_counter()
+        page = opened.new_context(viewport={"width": 1400, "height": 900}).new_page()
+        page.goto(f"http://127.0.0.1:{port}/map")
+        page.wait_for_selector("#atlas[data-ready]", timeout=600_000)
+        print(f"the map was made and shown after {time.perf_counter() - begun:.1f} s")
+        frames = page.evaluate(_PAN)
+        print(
+            f"moved about: {statistics.mean(frames):.1f} ms a frame, the slowest of {len(frames)} {max(frames):.0f} ms"
+        )
         opened.close()
+
+
+# Drag the map about and zoom: milliseconds between frames.
+_PAN = """async () => {
+    const map = document.getElementById("map");
+    const frames = [];
+    const frame = () => new Promise((done) => requestAnimationFrame(done));
+    const at = (kind, x, y) => map.dispatchEvent(
+        new PointerEvent(kind, {pointerId: 1, button: 0, clientX: x, clientY: y, bubbles: true}));
+    map.setPointerCapture = () => {};
+    at("pointerdown", 500, 400);
+    let last = await frame();
+    for (let n = 0; n < 120; n++) {
+        at("pointermove", 500 + 80 * Math.sin(n / 9), 400 + 60 * Math.cos(n / 7));
+        if (n % 3 === 0)
+            map.dispatchEvent(new WheelEvent("wheel", {deltaY: n < 60 ? -30 : 30, clientX: 700, clientY: 450}));
+        const now = await frame();
+        frames.push(now - last);
+        last = now;
+    }
+    return frames;
+}"""
 
 
 if __name__ == "__main__":
