@@ -71,7 +71,7 @@ def serve(
     def started(address: str) -> None:
         console.talk().print(f"{index} is served at {address} (Ctrl-C ends it)", markup=False)
         if token is not None:
-            say("Everyone is asked for the token.")
+            say(f"It listens at {host}; everyone is asked for the token.")
 
     run(
         index,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import groupby
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -122,10 +122,7 @@ class Asker:
             raise
 
     def _run(self) -> None:
-        while True:
-            asked = self._next()
-            if asked is None:
-                return
+        while asked := self._next():
             going_on = [one for one in asked if one.answer.set_running_or_notify_cancel()]
             self.batches += 1
             self.answered += len(going_on)  # before anyone has an answer: who has one is counted
@@ -133,28 +130,19 @@ class Asker:
             with self._lock:
                 self.waiting -= len(asked)
 
-    def _next(self) -> list[_Asked] | None:
-        """The next questions, at least one; None at the end."""
-        first = self._waiting.get()
-        if first is None:
-            while True:  # whoever waits is told
-                try:
-                    left = self._waiting.get_nowait()
-                except Empty:
-                    return None
-                if left is not None and left.answer.set_running_or_notify_cancel():
-                    left.answer.set_exception(_ending())
-        found = [first]
-        while len(found) < _TOGETHER:
-            try:
-                one = self._waiting.get_nowait()
-            except Empty:
-                break
-            if one is None:
-                self._waiting.put(None)
-                break
-            found.append(one)
-        return found
+    def _next(self) -> list[_Asked]:
+        """The next questions, at least one; none at the end, of which whoever waits is told."""
+        found = [self._waiting.get()]
+        while not self._waiting.empty() and len(found) < _TOGETHER:
+            found.append(self._waiting.get())
+        if not self._ended:
+            return [one for one in found if one is not None]
+        while not self._waiting.empty():
+            found.append(self._waiting.get())
+        for one in found:
+            if one is not None and one.answer.set_running_or_notify_cancel():
+                one.answer.set_exception(_ending())
+        return []
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
         """Answer those together that can be; what fails for some is told to them and not to the others."""

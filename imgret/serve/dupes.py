@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from imgret.errors import ImgretError
@@ -19,6 +19,7 @@ from imgret.serve.pages import page
 from imgret.serve.problems import Problem
 from imgret.serve.server import Server
 from imgret.serve.showing import picture_url
+from imgret.serve.templating import search_address
 
 if TYPE_CHECKING:
     from imgret.duplicates.find import Group
@@ -94,6 +95,7 @@ async def dupes(
     server: Server = request.app.state.server
     if again:
         server.dupes.pop(threshold, None)
+        return RedirectResponse(search_address("/dupes", threshold=threshold), 303)  # or each reload would begin anew
     work = await run_in_threadpool(_work, server, threshold)
     if work.state == "done" and "hx-request" in request.headers:
         return Response(headers=RELOAD)

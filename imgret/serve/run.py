@@ -58,7 +58,8 @@ def serve(
     server = Server(collection, partial(load, collection, weights, device, offline, say), settings)
     with bind(host, port) as listening:
         if started is not None:
-            shown = f"[{host}]" if ":" in host else host
+            here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # every address is none to type
+            shown = f"[{here}]" if ":" in here else here
             started(f"http://{shown}:{listening.getsockname()[1]}/")
         server_of(create_app(server)).run(sockets=[listening])
 

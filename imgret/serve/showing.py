@@ -110,7 +110,10 @@ async def login(request: Request, token: Annotated[str, Form(max_length=1000)] =
     """Keep the token in a cookie of this browser."""
     server: Server = request.app.state.server
     if server.settings.token is not None:
-        check_token(server.settings.token, token)
+        try:
+            check_token(server.settings.token, token)
+        except Problem as problem:
+            raise Problem(401, "wrong_token", "that is not the token", problem.headers) from None
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
