@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_server(place: Path) -> Iterator[Callable[..., Server]]:
     """Servers of the collection with any settings."""
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def make_server(place: Path) -> Iterator[Callable[..., Server]]:
         yield make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server that only answers: shared by the tests that change nothing."""
     made = make_server(cache=tmp_path_factory.mktemp("cache"))
@@ -61,7 +61,7 @@ def server(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPath
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(server: Server) -> TestClient:
     """Asks the shared server. Its application is begun by `server`."""
     return TestClient(create_app(server), base_url=BASE, follow_redirects=False)
