@@ -44,7 +44,15 @@ class Pictures:
         self._recent: dict[str, Shown] = {}
         self._making: dict[str, asyncio.Task[Shown | Undecodable]] = {}
         self._lock = threading.Lock()
-        self.held = 0 if self._folder is None else sum(size for _, size, _ in self._files())
+        self._held: int | None = 0 if self._folder is None else None  # not counted yet: the first page should not wait
+
+    @property
+    def held(self) -> int:
+        """Bytes of pictures on disk."""
+        with self._lock:
+            if self._held is None:
+                self._held = sum(size for _, size, _ in self._files())
+            return self._held
 
     async def picture(self, image: ImageFile, side: int) -> Shown | Undecodable:
         """The picture of a file, its longer side `side` pixels at most; a box in the image is cut out."""
@@ -91,12 +99,14 @@ class Pictures:
         try:
             head, _, jpeg = path.read_bytes().partition(b"\n")
             facts = json.loads(head)
-            if not jpeg.endswith(b"\xff\xd9"):
-                return None
-            os.utime(path)  # the longest unused go first
-            return Shown(jpeg, int(facts["width"]), int(facts["height"]), int(facts["bytes"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            found = Shown(jpeg, int(facts["width"]), int(facts["height"]), int(facts["bytes"]))
+        except Exception:  # a damaged file may hold anything
             return None
+        if not jpeg.endswith(b"\xff\xd9"):
+            return None
+        with suppress(OSError):
+            os.utime(path)  # the longest unused go first
+        return found
 
     def _write(self, key: str, shown: Shown) -> None:
         """Keep a picture. What cannot be kept is made again: a full disk costs time here, nothing else."""
@@ -115,19 +125,24 @@ class Pictures:
                 part.unlink()
             return
         with self._lock:
-            self.held += len(facts) + 1 + len(shown.jpeg)
-            if self.held > self._most_bytes:
-                self._clear_up()
+            if self._held is not None:
+                self._held += len(facts) + 1 + len(shown.jpeg)
+            if self._held is None or self._held > self._most_bytes:
+                self._held = self._counted_within_bound()
 
-    def _clear_up(self) -> None:
+    def _counted_within_bound(self) -> int:
+        """Bytes of pictures on disk; where they pass the bound the longest unused are removed."""
         files = sorted(self._files())
-        self.held = sum(size for _, size, _ in files)
+        held = sum(size for _, size, _ in files)
+        if held <= self._most_bytes:
+            return held
         for _, size, path in files:
-            if self.held <= _KEPT * self._most_bytes:
-                return
+            if held <= _KEPT * self._most_bytes:
+                break
             with suppress(OSError):
                 path.unlink()
-                self.held -= size
+                held -= size
+        return held
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """(last used, bytes, path) of what is kept."""
