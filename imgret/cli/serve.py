@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from imgret.cli.errors import reports_errors
 from imgret.cli.options import Device, Offline, Quiet, Verbose, WeightsNow, existing
 
 
-@reports_errors
+@partial(reports_errors, interrupted="nobody is served any more")
 def serve(
     index: Annotated[
         Path, Argument(help="Folder of the index, or a store, which is searched exactly.", show_default=False)
@@ -57,9 +58,11 @@ def serve(
     from imgret.errors import ImgretError
 
     try:
-        from imgret.serve.listening import bind  # noqa: F401
-    except ImportError as error:
-        raise ImgretError(f"imgret serve needs {error.name}; install it with: pip install 'imgret[serve]'") from error
+        import imgret.serve.app
+        import imgret.serve.listening  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # FastAPI says in the latter that it cannot read forms
+        lacks = getattr(error, "name", None) or "python-multipart"
+        raise ImgretError(f"imgret serve needs {lacks}; install it with: pip install 'imgret[serve]'") from error
 
     from imgret.cli import console
     from imgret.serve.run import cache_folder

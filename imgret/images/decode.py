@@ -153,7 +153,7 @@ def _pixels(data: bytes, image: ImageFile, rule: DecodeRule) -> tuple[np.ndarray
                 pixels = nearly(_rgb(picture), turn, box, target)
                 return np.array(pixels), width, height, None if pixels.size == target else Rest(target)
             pixels = _resize(_rgb(picture), turn, box, (width, height), target, rule)
-        except RefusedError:
+        except (RefusedError, MemoryError):
             raise
         except Exception as error:  # on damaged files Pillow's many readers raise nearly anything
             raise RefusedError(_damage(data, error), str(error) or type(error).__name__) from None

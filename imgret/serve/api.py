@@ -16,7 +16,7 @@ from imgret.serve.problems import Problem
 from imgret.serve.searching import Hit, Wanted, known_row, parse_box, search
 from imgret.serve.server import Server
 from imgret.serve.showing import picture_url, shown
-from imgret.serve.uploads import Uploads
+from imgret.serve.uploads import Upload
 
 router = APIRouter()
 
@@ -97,7 +97,7 @@ class Health(_Document):
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (400, 401, 403, 404, 405, 408, 413, 421, 422, 503)
+    status: {"model": Failure} for status in (400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 503)
 }
 
 
@@ -123,7 +123,7 @@ async def search_(
         data = await image.read()
         if not data:
             raise Problem(422, "empty", "the picture has no bytes")
-        wanted = Wanted(upload=Uploads().add(image.filename or "picture", data))  # not kept for anyone
+        wanted = Wanted(upload=Upload.of(image.filename or "picture", data))
     asked = Wanted(wanted.row, wanted.upload, parse_box(box), k, min_score, rerank, exclude_self)
     hits = await search(server, asked)
     query = id if id is not None else (image.filename or "picture" if image else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from imgret.ids import escape, from_bytes
@@ -81,15 +81,18 @@ def _folders(collection: Collection, rows: np.ndarray) -> tuple[np.ndarray, list
 
 
 def _work(server: Server) -> Background[Points]:
-    if server.map is None or server.map.state == "failed":
+    if server.map is None:
         server.map = Background(lambda progress: _points(server, progress))
     return server.map
 
 
 @router.get("/map")
-async def map_(request: Request) -> Response:
+async def map_(request: Request, again: bool = False) -> Response:
     """The page; while the map is computed, how far that is."""
     server: Server = request.app.state.server
+    if again and server.map is not None and server.map.state == "failed":
+        server.map = None
+        return RedirectResponse("/map", 303)
     if not server.collection.count:
         return page(server, "map.html.jinja", here="map", work=None, points=None)
     work = _work(server)

@@ -141,26 +141,31 @@ class Collection:
     def matching(self, text: str, most: int, after: int = -1) -> list[int]:
         """The first `most` live rows after `after` whose printed id holds a text, in any case, in order of rows."""
         found: list[int] = []
-        for row in self._holding(text.strip()):
-            if row > after and self.is_live(row):
+        for row in self._holding(text.strip(), after + 1):
+            if self.is_live(row):
                 found.append(row)
                 if len(found) == most:
                     break
         return found
 
-    def _holding(self, text: str) -> Iterator[int]:
+    def _holding(self, text: str, start: int) -> Iterator[int]:
+        """Rows from `start` on whose ids hold a text."""
         wanted = to_bytes(unescape(text)).lower()
         for first, blob, edges in self.ids.blocks():
-            if not wanted:
-                yield from range(first, first + len(edges) - 1)
+            begin, count = max(start - first, 0), len(edges) - 1
+            if begin >= count:
                 continue
-            names, at, last = blob.tobytes().lower(), 0, -1
+            if not wanted:
+                yield from range(first + begin, first + count)
+                continue
+            names, at = blob.tobytes().lower(), int(edges[begin])
             while (at := names.find(wanted, at)) >= 0:
                 row = int(np.searchsorted(edges, at, "right")) - 1
-                if row != last and at + len(wanted) <= edges[row + 1]:
-                    last = row
-                    yield first + row
-                at += 1
+                if at + len(wanted) > edges[row + 1]:  # across the end of an id
+                    at += 1
+                    continue
+                yield first + row
+                at = int(edges[row + 1])
 
     def sample(self, most: int, seed: int = 0) -> list[int]:
         """Some rows by chance, the same on every call."""

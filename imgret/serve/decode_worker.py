@@ -7,9 +7,11 @@ import json
 import math
 import os
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from imgret.images.decode import DecodeRule, Undecodable, decode
 from imgret.images.image_file import ImageFile
 
 QUALITY = 82
+MOST_MEMORY = 2 << 30
+"""Bytes of address space that a worker may take beyond what it begins with."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Picture:
 def serve_jobs(connection: Connection) -> None:
     """Say that jobs are taken, and answer them until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its workers
+    _bound_memory()
     EpsImagePlugin.gs_binary = False  # no program is run on what a stranger sent
     with suppress(EOFError, OSError):
         connection.send_bytes(b"")
@@ -56,6 +61,19 @@ def serve_jobs(connection: Connection) -> None:
             for part in _answer(connection.recv()):
                 connection.send_bytes(part)
     os._exit(0)
+
+
+def _bound_memory() -> None:
+    """No picture makes a worker larger than this: what it needs beyond is told as too large. On Linux alone."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = now + MOST_MEMORY
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def most_bytes(rule: DecodeRule) -> int:

@@ -73,11 +73,15 @@ class _Worker:
 
 
 class Decoders:
-    """`count` worker processes, begun when they are needed. A job that takes longer than `seconds` ends its worker."""
+    """`count` worker processes, begun when they are needed. A job that takes longer than `seconds` ends its worker.
 
-    def __init__(self, count: int, seconds: float, most_waiting: int = 256) -> None:
+    At most `most_waiting` wait at a time, none longer than `wait_seconds`.
+    """
+
+    def __init__(self, count: int, seconds: float, most_waiting: int = 256, wait_seconds: float = 60.0) -> None:
         self._seconds = seconds
         self._most_waiting = most_waiting
+        self._wait_seconds = wait_seconds
         self._threads = ThreadPoolExecutor(count, "imgret-decoding")
         self._workers: set[_Worker] = set()
         self._idle: SimpleQueue[_Worker | None] = SimpleQueue()  # None: one that is yet to be begun
@@ -92,7 +96,10 @@ class Decoders:
             raise Problem(503, "busy", "too many pictures wait to be decoded; ask again in a moment")
         self.waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self.run, job)
+            found = asyncio.get_running_loop().run_in_executor(self._threads, self.run, job)
+            return await asyncio.wait_for(found, self._wait_seconds)
+        except asyncio.TimeoutError:
+            raise Problem(503, "busy", f"not decoded within {self._wait_seconds:g} s; ask again in a moment") from None
         finally:
             self.waiting -= 1
 

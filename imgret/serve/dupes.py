@@ -74,15 +74,20 @@ def store_of(server: Server) -> Path:
 
 
 def _work(server: Server, threshold: float) -> Background[Found]:
+    """The comparison at a threshold, begun where it was not; one goes on at a time, and one is kept."""
     store, decisions = store_of(server), server.settings.decisions
     work = server.dupes.get(threshold)
     if work is None:
+        if any(other.state == "running" for other in server.dupes.values()):
+            raise Problem(
+                503, "busy", "near-duplicates at another threshold are being looked for; ask again when that has ended"
+            )
         from imgret.workflows.duplicates import find_duplicates
 
         def find(progress: Progress) -> Found:
             return Found(find_duplicates(store, threshold=threshold, decisions=decisions, progress=progress))
 
-        server.dupes.clear()  # one threshold at a time
+        server.dupes.clear()
         work = server.dupes[threshold] = Background(find)
     return work
 
@@ -94,9 +99,10 @@ async def dupes(
     """The groups, some at a time; while they are computed, how far that is."""
     server: Server = request.app.state.server
     if again:
-        server.dupes.pop(threshold, None)
+        if threshold in server.dupes and server.dupes[threshold].state != "running":
+            del server.dupes[threshold]
         return RedirectResponse(search_address("/dupes", threshold=threshold), 303)  # or each reload would begin anew
-    work = await run_in_threadpool(_work, server, threshold)
+    work = _work(server, threshold)
     if work.state == "done" and "hx-request" in request.headers:
         return Response(headers=RELOAD)
     values: dict[str, Any] = {"here": "dupes", "threshold": threshold, "work": work, "start": start, "most": GROUPS}
@@ -149,7 +155,7 @@ async def say(
 async def listed(request: Request, threshold: Threshold = THRESHOLD) -> Response:
     """All groups, as `imgret dupes --all --format csv` lists them."""
     server: Server = request.app.state.server
-    work = await run_in_threadpool(_work, server, threshold)
+    work = _work(server, threshold)
     if work.result is None:
         raise Problem(503, "computing", work.words or "the groups are still being computed; ask again in a moment")
     from imgret.duplicates.listing import lines

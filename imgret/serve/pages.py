@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from imgret.ids import escape
 from imgret.images.decode import Undecodable
@@ -17,8 +18,9 @@ from imgret.serve.pictures import SIDES
 from imgret.serve.problems import Problem
 from imgret.serve.searching import Hit, Wanted, known_row, search, unreadable
 from imgret.serve.server import Server
-from imgret.serve.showing import picture_url, shown, shown_upload
+from imgret.serve.showing import kept_upload, picture_url, shown, shown_upload
 from imgret.serve.templating import render
+from imgret.serve.uploads import Upload
 
 router = APIRouter(include_in_schema=False)
 
@@ -61,11 +63,12 @@ async def take(
     data = b"" if image is None else await image.read()
     if image is None or not data:
         raise Problem(422, "empty", "no picture came; drop one, paste one or choose a file")
-    kept = server.uploads.add(image.filename or "picture", data)
-    found = await shown_upload(server, kept.key)
+    sent = Upload.of(image.filename or "picture", data)
+    found = await shown_upload(server, sent)
     if isinstance(found, Undecodable):
         server.metrics.refused(found.reason)
         raise unreadable(found)
+    kept = server.uploads.keep(sent)
     one = await asked(upload=kept.key, k=k, least=least, rerank=rerank)
     return RedirectResponse(one.address(), 303)
 
@@ -137,7 +140,7 @@ async def browse(
 ) -> Response:
     """The collection in its order, or the part of it whose names hold a text."""
     server: Server = request.app.state.server
-    rows = server.collection.matching(text, PAGE + 1, after)
+    rows = await run_in_threadpool(server.collection.matching, text, PAGE + 1, after)
     more = rows[PAGE - 1] if len(rows) > PAGE else None
     values = {"text": text, "after": after, "more": more, "cards": _cards(server, rows[:PAGE])}
     return page(server, "browse.html.jinja", here="browse", **values)
@@ -175,9 +178,8 @@ async def query_facts(server: Server, one: Asked) -> dict[str, Any]:
         name, box = server.collection.id_of(row), server.collection.box_of(row)
         source, found = picture_url(name, SIDES[2], whole=True), await shown(server, row, SIDES[2], whole=True)
     else:
-        source, found = f"/uploads/{one.upload}", await shown_upload(server, one.upload)
-        kept = server.uploads.get(one.upload)
-        name = escape(kept.name) if kept else "picture"
+        kept = kept_upload(server, one.upload)
+        source, name, found = f"/uploads/{kept.key}", escape(kept.name), await shown_upload(server, kept)
     lost = isinstance(found, Undecodable)
     return {
         "source": source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from imgret.errors import InputError, UnknownNameError
 from imgret.extraction.recipe import decode_rule
@@ -16,6 +17,16 @@ from imgret.serve.decode_worker import Job
 from imgret.serve.problems import Problem
 from imgret.serve.server import Server
 from imgret.serve.uploads import Upload
+
+MOST_STEPS = 3
+"""Stages of re-ranking in a search: all searches wait for the one that is answered."""
+MOST: dict[str, dict[str, int]] = {
+    "aqe": {"k": 1000},
+    "superglobal": {"m": 2000, "k": 100},
+    "diffusion": {"m": 20_000, "kq": 100, "iterations": 100},
+    "reciprocal": {"m": 1000, "k1": 100, "k2": 100},
+}
+"""Largest parameters of each stage."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ async def search(server: Server, wanted: Wanted) -> list[Hit]:
 
 async def query_pixels(server: Server, wanted: Wanted) -> np.ndarray:
     """[H, W, 3] uint8 as the model is given them."""
-    image, data = query_image(server, wanted)
+    image, data = await run_in_threadpool(query_image, server, wanted)  # an archive is listed once
     crop = "full" if wanted.box is not None else "own"
     rule = decode_rule(server.collection.searched.recipe, max_megapixels=server.settings.most_pixels / 1e6, crop=crop)
     # a worker has no device to leave the last resize to
@@ -123,6 +134,17 @@ def parse_box(text: str | None) -> Box | None:
 
 def _steps(text: str) -> tuple[Step, ...]:
     try:
-        return parse_chain(text)
+        steps = parse_chain(text)
     except (InputError, UnknownNameError) as error:
         raise Problem(422, "invalid", str(error)) from None
+    if len(steps) > MOST_STEPS:
+        raise Problem(422, "invalid", f"at most {MOST_STEPS} stages are taken here; imgret search --rerank takes any")
+    for step in steps:
+        for key, most in MOST.get(step.name, {}).items():
+            if step.parameters[key] > most:
+                raise Problem(
+                    422,
+                    "invalid",
+                    f"{step.name}: {key} is at most {most} here, for others wait; imgret search --rerank takes more",
+                )
+    return steps

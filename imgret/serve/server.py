@@ -13,6 +13,7 @@ from imgret.serve.decoders import Decoders
 from imgret.serve.metrics import Metrics
 from imgret.serve.pictures import Pictures
 from imgret.serve.settings import Settings
+from imgret.serve.turns import Turns
 from imgret.serve.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from imgret.serve.explaining import Explained
 
 
+_DECODERS = 4  # processes at most: each may need gigabytes for the largest picture
+
+
 class Server:
     """One collection and what it takes to answer questions about it."""
 
@@ -30,7 +34,9 @@ class Server:
         self.settings = settings or Settings()
         self.collection = collection
         self.asker = Asker(collection, load, self.settings.most_waiting)
-        self.decoders = Decoders(max(1, min(cores(), 8)), self.settings.decode_seconds)
+        self.decoders = Decoders(
+            max(1, min(cores(), _DECODERS)), self.settings.decode_seconds, wait_seconds=self.settings.answer_seconds
+        )
         self.pictures = Pictures(
             self.decoders, self.settings.cache, self.settings.cache_bytes, self.settings.most_pixels
         )
@@ -38,6 +44,7 @@ class Server:
         self.dupes: dict[float, Background[Found]] = {}
         self.map: Background[Points] | None = None
         self.explained: dict[str, Explained] = {}
+        self.explaining = Turns()
         self.deciding = asyncio.Lock()
         self.metrics = Metrics(self)
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from imgret.images.decode import DecodeRule, Undecodable
 from imgret.images.image_file import Box
@@ -19,6 +20,7 @@ from imgret.serve.problems import Problem
 from imgret.serve.searching import known_row
 from imgret.serve.server import Server
 from imgret.serve.templating import LOOK, sheet
+from imgret.serve.uploads import Upload
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,22 +47,28 @@ async def picture(request: Request, side: int, id: str, whole: bool = False) -> 
 async def uploaded(request: Request, key: str) -> Response:
     """A picture that was dropped here."""
     server: Server = request.app.state.server
-    return jpeg(request, server, await shown_upload(server, key))
+    return jpeg(request, server, await shown_upload(server, kept_upload(server, key)))
 
 
 async def shown(server: Server, row: int, side: int, *, whole: bool = False) -> Shown | Undecodable:
     """The picture of a row, or why there is none."""
-    file = server.collection.file_of(row, _WHOLE if whole and server.collection.box_of(row) else None)
+    box = _WHOLE if whole and server.collection.box_of(row) else None
+    file = await run_in_threadpool(server.collection.file_of, row, box)  # an archive is listed once
     if isinstance(file, str):
         return Undecodable("missing", file)
     return await server.pictures.picture(file, side)
 
 
-async def shown_upload(server: Server, key: str) -> Shown | Undecodable:
-    """The picture of an upload; Problem when it is not kept any more."""
+def kept_upload(server: Server, key: str) -> Upload:
+    """An upload; Problem when it is not kept any more."""
     kept = server.uploads.get(key)
     if kept is None:
         raise Problem(404, "upload_gone", "this picture is not kept any more; drop it again")
+    return kept
+
+
+async def shown_upload(server: Server, kept: Upload) -> Shown | Undecodable:
+    """The picture of an upload, or why there is none."""
     if kept.shown is None:
         rule = DecodeRule(SIDES[2], max_pixels=server.settings.most_pixels)
         found = await server.decoders(Job(kept.image, rule, kept.data, jpeg=True))

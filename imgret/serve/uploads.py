@@ -19,6 +19,11 @@ class Upload:
     data: bytes
     shown: Shown | None = None
 
+    @classmethod
+    def of(cls, name: str, data: bytes) -> Upload:
+        """What was sent under a name."""
+        return cls(hashlib.sha256(data).hexdigest(), name[-120:] or "picture", data)
+
     @property
     def image(self) -> ImageFile:
         """As the decoder takes it. The name tells kinds of files apart and opens nothing."""
@@ -34,14 +39,13 @@ class Uploads:
         self._kept: OrderedDict[str, Upload] = OrderedDict()
         self._bytes = 0
 
-    def add(self, name: str, data: bytes) -> Upload:
+    def keep(self, upload: Upload) -> Upload:
         """Keep a picture, and let go of the longest unused."""
-        upload = Upload(hashlib.sha256(data).hexdigest(), name[-120:] or "picture", data)
         if (before := self._kept.pop(upload.key, None)) is not None:
-            upload.shown = before.shown
-            self._bytes -= len(data)
+            upload.shown = upload.shown or before.shown
+            self._bytes -= len(upload.data)
         self._kept[upload.key] = upload
-        self._bytes += len(data)
+        self._bytes += len(upload.data)
         while len(self._kept) > 1 and (len(self._kept) > self._most or self._bytes > self._most_bytes):
             self._bytes -= len(self._kept.popitem(last=False)[1].data)
         return upload

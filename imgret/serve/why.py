@@ -43,7 +43,9 @@ async def why(
             with server.asker.using_model:
                 return explain(describer, query, found, whitening)
 
-        server.explained[key] = await run_in_threadpool(work)
+        async with server.explaining.turn(server.settings.answer_seconds):
+            if key not in server.explained:  # another may have asked for the same
+                server.explained[key] = await run_in_threadpool(work)
         while len(server.explained) > _KEPT:
             server.explained.pop(next(iter(server.explained)))
     about, name = server.explained[key], server.collection.id_of(row)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,8 @@ def test_reranking_is_that_of_the_command(client, as_command):
         ({"id": "a/4.png", "box": "0,0,1,99999999999999999999"}, "box"),
         ({"id": "a/4.png", "min_score": "nan"}, "min_score"),
         ({"id": "a/4.png", "rerank": "apq"}, "did you mean aqe"),
+        ({"id": "a/4.png", "rerank": "aqe aqe aqe aqe"}, "at most 3 stages"),
+        ({"id": "a/4.png", "rerank": "reciprocal:m=5000"}, "m is at most 1000 here"),
     ],
 )
 def test_what_cannot_be_asked_is_told_with_a_code(client, data, words):
@@ -135,6 +138,15 @@ def test_a_decompression_bomb_is_refused_before_it_goes_off(client):
     answer = client.post("/api/search", files={"image": ("bomb.png", file.getvalue())})
     assert code(answer, 413) == "too_large"
     assert "--max-megapixels" not in answer.json()["error"]["message"]  # nothing whoever asks can do
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux")
+def test_a_picture_that_would_need_too_much_memory_is_refused_and_the_next_is_answered(client, photo):
+    file = io.BytesIO()
+    Image.new("F", (9900, 9900)).save(file, "TIFF", compression="tiff_deflate")  # 98 megapixels, of doubles on the way
+    assert len(file.getvalue()) < 1 << 20
+    assert code(client.post("/api/search", files={"image": ("large.tif", file.getvalue())}), 413) == "too_large"
+    assert client.post("/api/search", files={"image": photo}).status_code == 200
 
 
 def test_an_image_tells_its_size_its_file_and_its_neighbours(client, place):

@@ -230,7 +230,7 @@ def forged(made, send):
     made._idle.put(worker)
 
     def answer():
-        with suppress(OSError):  # it is hung up on
+        with suppress(OSError, TypeError):  # it is hung up on; closed in the middle, a pipe has no handle
             send(theirs)
 
     sender = threading.Thread(target=answer)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from html.parser import HTMLParser
 
@@ -251,3 +252,86 @@ def test_why_shows_shares_that_sum_to_the_score(asking, tmp_path):
     for source in maps:
         assert client.get(source).headers["content-type"] == "image/jpeg"
     assert "of the score" in page.text  # what a cell tells when it is pointed at
+
+
+def test_one_comparison_for_near_duplicates_goes_on_at_a_time(asking, monkeypatch):
+    from imgret.workflows import duplicates
+
+    go_on, begun = threading.Event(), []
+
+    def find(store, *, threshold, **_):
+        begun.append(threshold)
+        go_on.wait(20)
+        return []
+
+    monkeypatch.setattr(duplicates, "find_duplicates", find)
+    client = asking()
+    for _ in range(3):
+        assert "Comparing" in read(client, "/dupes?threshold=0.9").text
+        assert client.get("/dupes?threshold=0.9&again=1").status_code == 303  # it is going on: nothing is begun anew
+    assert client.get("/dupes?threshold=0.8").json()["error"]["code"] == "busy"
+    go_on.set()
+    assert "No near-duplicates" in wait_for(client, "/dupes?threshold=0.9", "Comparing").text
+    assert begun == [0.9]
+
+
+def test_a_map_that_cannot_be_made_says_why_and_is_tried_again_when_asked(asking, monkeypatch):
+    from imgret.atlas.map import Atlas
+    from imgret.errors import StoreError
+
+    tries = []
+
+    def compute(*_, **__):
+        tries.append(1)
+        raise StoreError("a shard is damaged")
+
+    monkeypatch.setattr(Atlas, "compute", compute)
+    client = asking()
+    page = wait_for(client, "/map", "Making the map")
+    assert "a shard is damaged" in page.text
+    assert read(client, "/map").of("a", href="/map?again=1")
+    assert len(tries) == 1
+    assert client.get("/map?again=1").headers["location"] == "/map"
+    wait_for(client, "/map", "Making the map")
+    assert len(tries) == 2
+
+
+def test_too_many_who_ask_why_are_told_to_come_again():
+    import asyncio
+
+    from imgret.serve.problems import Problem
+    from imgret.serve.turns import Turns
+
+    async def ask():
+        turns, order = Turns(most=2), []
+
+        async def one(number):
+            try:
+                async with turns.turn(0.2):
+                    order.append(number)
+                    await asyncio.sleep(0.1 if number == 0 else 0.3)
+            except Problem as problem:
+                order.append(problem.message[:8])
+
+        first = asyncio.ensure_future(one(0))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first, *[one(number) for number in (1, 2, 3)])
+        return order
+
+    # the first has its turn at once, two may wait for theirs, of whom the second waits too long
+    assert sorted(map(str, asyncio.run(ask()))) == ["0", "1", "no turn ", "too many"]
+
+
+def test_what_is_no_picture_pushes_none_out_of_the_uploads(asking, photo):
+    client = asking()
+    address = drop(client, photo).headers["location"]
+    for number in range(70):
+        drop(client, b"no picture %d" % number)
+    assert client.get(address).status_code == 200
+
+
+def test_browsing_begins_where_it_is_told_to(server):
+    every = server.collection.matching("", 100)
+    assert server.collection.matching("", 100, after=every[4]) == every[5:]
+    assert server.collection.matching("png", 3, after=every[4]) == every[5:8]
+    assert server.collection.matching("", 5, after=2**31 - 1) == []

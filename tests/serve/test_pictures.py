@@ -16,7 +16,7 @@ from imgret.serve import pictures
 from imgret.serve.decode_worker import Picture
 from imgret.serve.pictures import Pictures, Shown
 from imgret.serve.problems import Problem
-from imgret.serve.uploads import Uploads
+from imgret.serve.uploads import Upload, Uploads
 from tests.pictures import save
 
 
@@ -284,9 +284,9 @@ def test_a_picture_that_is_being_written_is_not_taken_for_one(make, decoders, ph
 
 def test_the_last_uploads_are_kept_and_the_longest_unused_goes_first():
     uploads = Uploads(most=3, most_bytes=1000)
-    keys = [uploads.add(f"{number}.png", bytes([number])).key for number in range(3)]
+    keys = [uploads.keep(Upload.of(f"{number}.png", bytes([number]))).key for number in range(3)]
     assert uploads.get(keys[0]).name == "0.png"
-    uploads.add("3.png", b"3")
+    uploads.keep(Upload.of("3.png", b"3"))
     assert [uploads.get(key) is not None for key in keys] == [True, False, True]
     assert uploads.get("none") is None
 
@@ -294,9 +294,9 @@ def test_the_last_uploads_are_kept_and_the_longest_unused_goes_first():
 def test_uploads_take_no_more_bytes_than_they_may_and_the_newest_is_always_there():
     uploads = Uploads(most=10, most_bytes=100)
     for number in range(20):
-        newest = uploads.add("a", bytes([number]) * 40)
+        newest = uploads.keep(Upload.of("a", bytes([number]) * 40))
         assert sum(len(one.data) for one in uploads._kept.values()) == uploads._bytes <= 100
-    large = uploads.add("a", b"x" * 500)
+    large = uploads.keep(Upload.of("a", b"x" * 500))
     assert list(uploads._kept) == [large.key]
     assert uploads.get(newest.key) is None
     assert uploads._bytes == 500
@@ -304,17 +304,17 @@ def test_uploads_take_no_more_bytes_than_they_may_and_the_newest_is_always_there
 
 def test_the_same_picture_again_is_one_upload_with_its_new_name_and_its_picture():
     uploads = Uploads()
-    first = uploads.add("old.png", b"abc")
+    first = uploads.keep(Upload.of("old.png", b"abc"))
     first.shown = Shown(b"jpeg", 1, 1, 3)
-    again = uploads.add("new.png", b"abc")
+    again = uploads.keep(Upload.of("new.png", b"abc"))
     assert (again.key, again.name, again.shown) == (first.key, "new.png", first.shown)
     assert len(uploads._kept) == 1
     assert uploads._bytes == 3
 
 
 def test_a_name_is_cut_from_its_beginning_so_that_its_ending_stays():
-    assert Uploads().add("x" * 500 + ".png", b"a").name == "x" * 116 + ".png"
-    assert Uploads().add("", b"a").name == "picture"
+    assert Upload.of("x" * 500 + ".png", b"a").name == "x" * 116 + ".png"
+    assert Upload.of("", b"a").name == "picture"
 
 
 def test_pixels_of_a_worker_may_be_written_to():
