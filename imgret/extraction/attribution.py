@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from imgret.extraction.describe import Decomposed, Describer, Places
+from imgret.extraction.describe import Decomposed, Describer
+from imgret.extraction.seeing import Places
 
 
 class Whitens(Protocol):

@@ -20,8 +20,9 @@ from imgret.extraction.contest import Contest
 from imgret.extraction.job import Say, quiet
 from imgret.extraction.lane import Lane
 from imgret.extraction.scale_pooling import AUTO, parse_scale_pooling
+from imgret.extraction.seeing import Places, as_batch, places_of, views_of
 from imgret.models.base import DescriptorModel
-from imgret.models.sight import Geometry, seen_size, view_geometry
+from imgret.models.sight import Geometry, view_geometry
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ENOUGH = 40  # batches that a run must have for a contest to be worth its while
@@ -29,7 +30,6 @@ _ENOUGH = 40  # batches that a run must have for a contest to be worth its while
 # comes out one column wide reads memory that is not its own (oneDNN in torch 2.14; tests/benchmarks/bench_slivers.py).
 _SLIVER = 64
 _LAYOUTS = (torch.channels_last, torch.contiguous_format)
-Places = tuple[tuple[float, float], tuple[float, float]]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -166,33 +166,24 @@ class Describer:
         if self._scales != (1.0,):
             scales = ", ".join(f"{scale:g}" for scale in self._scales)
             return f"the descriptors were made at scales {scales}, and a place has an exact part at scale 1 alone"
-        images = torch.tensor(pixels, device=self.device)[None].permute(0, 3, 1, 2).float().div_(255)
         with torch.autocast(self.device.type, enabled=False):
-            found = self._model.decompose(images.contiguous(memory_format=self._layout))
+            found = self._model.decompose(as_batch(pixels, self.device, self._layout))
         if found is None:
             return f"the descriptor of this model ({type(self._model).__name__}) is no sum over the places of an image"
         parts, rest = (each[0].cpu().numpy() for each in found)
-        return Decomposed(parts, rest, self._places(pixels, parts.shape[:2]))
+        return Decomposed(parts, rest, places_of(self._shape, pixels.shape[:2], parts.shape[:2]))
 
     def look(self, pixels: np.ndarray) -> dict[str, tuple[np.ndarray, Places]]:
         """Where the model looks in one image [H, W, 3] uint8 RGB: the name of each view, its map [h, w] and places.
 
         In float32; empty for a model that cannot show it. The maps are those of `DescriptorModel.look`.
         """
-        images = torch.tensor(pixels, device=self.device)[None].permute(0, 3, 1, 2).float().div_(255)
-        with torch.autocast(self.device.type, enabled=False):
-            views = self._model.look(images.contiguous(memory_format=self._layout))
-        return {name: (view[0].cpu().numpy(), self._places(pixels, view.shape[1:])) for name, view in views.items()}
+        views = views_of(self._model, as_batch(pixels, self.device, self._layout))
+        return {name: (view, places_of(self._shape, pixels.shape[:2], view.shape)) for name, view in views.items()}
 
     def view_words(self) -> dict[str, str]:
         """What the views mean, in the model's own words where it has any."""
         return self._model.view_words()
-
-    def _places(self, pixels: np.ndarray, cells: Sequence[int]) -> Places:
-        """Where so many rows and columns of cells lie on an image."""
-        seen = seen_size(self._shape, *pixels.shape[:2])
-        rows, columns = (self._shape.centres(*pair) for pair in zip(seen, cells, strict=True))
-        return rows, columns
 
     @cached_property
     def _shape(self) -> Geometry:

@@ -13,6 +13,7 @@ import torch
 from imgret.errors import InputError, WeightsError
 from imgret.extraction.describe import resolve_device
 from imgret.extraction.job import Say, quiet
+from imgret.extraction.seeing import Places, as_batch, places_of, views_of
 from imgret.images.decode import DecodeRule, Undecodable, decode
 from imgret.images.files import ImageFile
 from imgret.models.base import DescriptorModel
@@ -37,7 +38,7 @@ class Look:
     pixels: np.ndarray
     views: dict[str, np.ndarray]
     words: dict[str, str]
-    places: dict[str, tuple[tuple[float, float], tuple[float, float]]]
+    places: dict[str, Places]
     seen: tuple[int, int]
 
 
@@ -65,18 +66,14 @@ class Looker:
         if isinstance(found, Undecodable):
             return found
         views = self.views(found.pixels)
-        seen = seen_size(self._shape, *found.pixels.shape[:2])
-        places = {
-            name: (self._shape.centres(seen[0], view.shape[0]), self._shape.centres(seen[1], view.shape[1]))
-            for name, view in views.items()
-        }
+        decoded = found.pixels.shape[:2]
+        places = {name: places_of(self._shape, decoded, view.shape) for name, view in views.items()}
+        seen = seen_size(self._shape, *decoded)
         return Look(image.id, image.path, found.pixels, views, self.model.view_words(), places, seen)
 
     def views(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """[H, W, 3] uint8 RGB -> name -> map [h, w] float32; the errors of `look`."""
-        batch = torch.tensor(pixels, device=self.device)[None]  # [1, H, W, 3]
-        images = batch.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
-        seen = {name: view[0].cpu().numpy() for name, view in self.model.look(images).items()}
+        seen = views_of(self.model, as_batch(pixels, self.device, torch.channels_last))
         if not seen:
             raise InputError(
                 f"{self.identity['model']} cannot show where it looks: it has no views; try another --model"

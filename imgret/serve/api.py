@@ -101,7 +101,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/api/search", response_model=SearchAnswer, responses=_ERRORS, tags=["search"])
+@router.post(
+    "/api/search", summary="Search by picture or id", response_model=SearchAnswer, responses=_ERRORS, tags=["search"]
+)
 async def search_(
     request: Request,
     image: Annotated[UploadFile | None, File(description="The picture to search with.")] = None,

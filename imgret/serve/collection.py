@@ -78,6 +78,10 @@ class Collection:
         order[id_places(self.ids)] = np.arange(len(self.ids), dtype=np.int32)
         return order
 
+    def prepare(self) -> None:
+        """Put the ids in order, so that no request waits for that."""
+        self._by_id  # noqa: B018
+
     def row_of(self, printed: str) -> int | None:
         """The row of an id as it is printed; None for one that is not searched."""
         wanted, order = to_bytes(unescape(printed)), self._by_id

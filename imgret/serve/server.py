@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class Server:
 
     def start(self) -> None:
         """Begin to load the model and to answer."""
+        threading.Thread(target=self.collection.prepare, name="imgret-ids", daemon=True).start()
         self.asker.start()
 
     def stop(self) -> None:
